@@ -1,0 +1,141 @@
+//! Weight and one sentence for each event; the sentence is what people read when they read the raw log.
+
+use std::fmt;
+
+use super::{EventKind, ImageHow, Level, ServiceChange};
+use crate::model::{Outcome, Severity, StageOutcome, Verdict};
+
+impl EventKind {
+    /// Returns how much it weighs.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::DeploymentStarted { .. }
+            | Self::HostTookOver { .. }
+            | Self::StageStarted {}
+            | Self::BundleReceived { .. }
+            | Self::ImageReady { .. }
+            | Self::BackupCreated { .. }
+            | Self::ServiceChanged { .. }
+            | Self::ReleaseCommitted { .. }
+            | Self::LogLine { .. }
+            | Self::LogsCollected { .. } => Level::Info,
+            Self::HealthAttempted { .. } => Level::Debug,
+            Self::RecoveryStarted { .. }
+            | Self::RecoveryFinished { .. }
+            | Self::RollbackStarted { .. }
+            | Self::CancelRequested { .. } => Level::Warning,
+            Self::StageFinished { outcome, .. } => match outcome {
+                StageOutcome::Failed => Level::Error,
+                StageOutcome::Succeeded | StageOutcome::Skipped => Level::Info,
+            },
+            Self::CheckFinished { verdict, optional, .. } => match (verdict, optional) {
+                (Verdict::Failed, true) => Level::Warning,
+                (Verdict::Failed, false) => Level::Error,
+                (Verdict::Passed | Verdict::Skipped, _) => Level::Info,
+            },
+            Self::FindingReported { finding } => of_severity(finding.severity),
+            Self::Noticed { severity, .. } => of_severity(*severity),
+            Self::Failed { .. } => Level::Error,
+            Self::DeploymentFinished { result, .. } => match result.outcome {
+                Outcome::Succeeded | Outcome::Planned => Level::Info,
+                Outcome::Failed => Level::Critical,
+                Outcome::Cancelled => Level::Warning,
+                _ => Level::Error,
+            },
+        }
+    }
+}
+
+fn of_severity(severity: Severity) -> Level {
+    match severity {
+        Severity::Passed => Level::Info,
+        Severity::Warning => Level::Warning,
+        Severity::Error => Level::Error,
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeploymentStarted { verb, version, target, .. } => {
+                write!(out, "{verb} of {version} to {target} started")
+            }
+            Self::HostTookOver { root, .. } => write!(out, "the host took over in {root}"),
+            Self::StageStarted {} => out.write_str("stage started"),
+            Self::StageFinished { outcome, took_ms, reason, .. } => {
+                let word = match outcome {
+                    StageOutcome::Succeeded => "succeeded",
+                    StageOutcome::Failed => "failed",
+                    StageOutcome::Skipped => "skipped",
+                };
+                write!(out, "stage {word} after {took_ms} ms")?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(out, ": {reason}"))
+            }
+            Self::FindingReported { finding } => write!(out, "{}: {}", finding.rule, finding.message),
+            Self::HealthAttempted { check, attempt, detail, .. } => {
+                write!(out, "{check}, attempt {attempt}: {detail}")
+            }
+            Self::CheckFinished { check, verdict, detail, .. } => {
+                let word = match verdict {
+                    Verdict::Passed => "is healthy",
+                    Verdict::Failed => "is unhealthy",
+                    Verdict::Skipped => "was skipped",
+                };
+                write!(out, "{check} {word}: {detail}")
+            }
+            Self::BundleReceived { files, sent_files, sent_bytes } => {
+                write!(
+                    out,
+                    "bundle of {files} files is on the host; {sent_files} travelled ({sent_bytes} bytes)"
+                )
+            }
+            Self::ImageReady { service, image, how, .. } => {
+                let word = match how {
+                    ImageHow::Pulled => "was pulled",
+                    ImageHow::Built => "was built",
+                    ImageHow::Present => "is present",
+                };
+                write!(out, "image {image} of {service} {word}")
+            }
+            Self::BackupCreated { path, size_bytes, .. } => {
+                write!(out, "backup created: {path} ({size_bytes} bytes)")
+            }
+            Self::ServiceChanged { service, change } => write!(out, "{service} {}", change.as_str()),
+            Self::ReleaseCommitted { release, .. } => write!(out, "release {release} is current"),
+            Self::RecoveryStarted { unfinished, reached, decision } => {
+                write!(out, "{unfinished} was left unfinished in {reached}; recovery: {decision}")
+            }
+            Self::RecoveryFinished { unfinished, outcome } => {
+                write!(out, "{unfinished} was ended: {outcome}")
+            }
+            Self::RollbackStarted { to_release, reason, .. } => {
+                write!(out, "rolling back to {to_release}: {reason}")
+            }
+            Self::CancelRequested { effect } => write!(out, "cancel requested: {effect}"),
+            Self::LogLine { source, text } => write!(out, "{source} │ {text}"),
+            Self::LogsCollected { service, state, lines, .. } => {
+                write!(out, "{service} ({state}): last {} log lines collected", lines.len())
+            }
+            Self::Noticed { code, notice, .. } => write!(out, "{code}: {notice}"),
+            Self::Failed { failure } => out.write_str(&failure.message),
+            Self::DeploymentFinished { result, is_final } => {
+                write!(out, "{} {}", result.verb, result.outcome)?;
+                if *is_final { Ok(()) } else { out.write_str("; the host goes on by itself") }
+            }
+        }
+    }
+}
+
+impl ServiceChange {
+    /// Returns the word used in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Recreated => "recreated",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Removed => "removed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What a host is: processes, files and locks of this machine, and its Docker engine.
+//!
+//! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
+
+pub mod process;

@@ -1,0 +1,373 @@
+//! The one place that spawns programs: own process group, named deployment, deadline, output as lines.
+//!
+//! A command is data first ([`Command`]), so that a test can compare argument lists; [`run`] alone spawns it.
+//! Arguments are never joined into a shell line.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+
+/// Longest line of output that is kept; what is longer is cut and marked.
+const LONGEST_LINE: usize = 16 * 1024;
+/// Lines of output kept for error messages.
+const LAST_LINES: usize = 50;
+/// How long a process group gets between SIGTERM and SIGKILL when its deadline has passed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A program to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    environment: BTreeMap<String, String>,
+    directory: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    deadline: Duration,
+}
+
+/// Variables of this process that every program may see, where they are set (DESIGN section 6: a cleared environment).
+const PASSED_ON: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "FFE_DEPLOYMENT_ID",
+];
+
+impl Command {
+    /// Returns the command with a cleared environment, no input, and a deadline of 10 minutes.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        let environment = std::env::vars()
+            .filter(|(name, _)| PASSED_ON.contains(&name.as_str()) || name.starts_with("DOCKER_"))
+            .collect();
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            environment,
+            directory: None,
+            stdin: None,
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets the directory in which it runs.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Gives it bytes to read; without them it reads nothing.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Sets how long it may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Returns the command as people write it, for messages; arguments hold no secrets by rule.
+    pub fn shown(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.args);
+        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn prepared(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(&self.environment).process_group(0).kill_on_drop(true);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// Which stream a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its status.
+    pub status: ExitStatus,
+    /// Its whole standard output.
+    pub stdout: String,
+    /// The last 50 lines of both streams.
+    pub last_lines: Vec<String>,
+}
+
+impl Finished {
+    /// Returns the last line that says something, for one-line messages.
+    pub fn last_words(&self) -> String {
+        self.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default()
+    }
+}
+
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// There is no such program on PATH.
+    #[error("`{program}` is not installed or not on PATH")]
+    Missing {
+        /// Its name.
+        program: String,
+    },
+    /// It could not be started.
+    #[error("could not start `{program}`")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It did not end in time, and was ended.
+    #[error("`{shown}` did not end within {} s and was stopped", deadline.as_secs())]
+    Deadline {
+        /// The command.
+        shown: String,
+        /// What it was given.
+        deadline: Duration,
+    },
+    /// It ended with an error.
+    #[error("`{shown}` failed ({}): {}", .finished.status, .finished.last_words())]
+    Failed {
+        /// The command.
+        shown: String,
+        /// All it said.
+        finished: Box<Finished>,
+    },
+}
+
+/// Runs a command to its end, whatever its exit status; `on_line` sees each line as it comes.
+///
+/// # Errors
+/// The program is missing, cannot be started, or does not end within its deadline (its whole group is then ended).
+pub async fn run_unchecked(
+    command: &Command,
+    mut on_line: impl FnMut(Stream, &str) + Send,
+) -> Result<Finished, ProcessError> {
+    let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
+    let group = child.id();
+    if let (Some(bytes), Some(mut stdin)) = (command.stdin.clone(), child.stdin.take()) {
+        // A program that does not read its input fails by itself; its own message is the better one.
+        tokio::spawn(async move { stdin.write_all(&bytes).await.ok() });
+    }
+    let mut output = Output::default();
+    let ended = tokio::time::timeout(command.deadline, async {
+        let out = child.stdout.take().map(Lines::new);
+        let err = child.stderr.take().map(Lines::new);
+        read_both(out, err, &mut |stream, line: &str| {
+            output.push(stream, line);
+            on_line(stream, line);
+        })
+        .await;
+        child.wait().await
+    })
+    .await;
+    match ended {
+        Ok(Ok(status)) => Ok(Finished { status, stdout: output.stdout, last_lines: output.last }),
+        Ok(Err(source)) => Err(not_started(command, source)),
+        Err(_) => {
+            end_group(group, &mut child).await;
+            Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
+        }
+    }
+}
+
+/// Runs a command that must succeed, line by line.
+///
+/// # Errors
+/// As [`run_unchecked`], and when it ends with another status than 0.
+pub async fn run(
+    command: &Command,
+    on_line: impl FnMut(Stream, &str) + Send,
+) -> Result<Finished, ProcessError> {
+    let finished = run_unchecked(command, on_line).await?;
+    if finished.status.success() {
+        return Ok(finished);
+    }
+    Err(ProcessError::Failed { shown: command.shown(), finished: Box::new(finished) })
+}
+
+/// Runs a command that must succeed, and returns its standard output.
+///
+/// # Errors
+/// As [`run`].
+pub async fn output(command: &Command) -> Result<String, ProcessError> {
+    run(command, |_, _| {}).await.map(|finished| finished.stdout)
+}
+
+/// Returns whether a program of this name is on PATH.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn not_started(command: &Command, source: std::io::Error) -> ProcessError {
+    let program = command.program.to_string_lossy().into_owned();
+    if source.kind() == std::io::ErrorKind::NotFound && command.directory.as_ref().is_none_or(|d| d.is_dir())
+    {
+        return ProcessError::Missing { program };
+    }
+    ProcessError::Start { program, source }
+}
+
+#[derive(Default)]
+struct Output {
+    stdout: String,
+    last: Vec<String>,
+}
+
+impl Output {
+    fn push(&mut self, stream: Stream, line: &str) {
+        if stream == Stream::Out {
+            self.stdout.push_str(line);
+            self.stdout.push('\n');
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.remove(0);
+        }
+        let cut = line.char_indices().nth(LONGEST_LINE).map_or(line, |(at, _)| &line[..at]);
+        self.last.push(cut.to_owned());
+    }
+}
+
+/// Lines of a stream, whatever bytes it holds.
+struct Lines<R>(BufReader<R>, Vec<u8>);
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(stream: R) -> Self {
+        Self(BufReader::new(stream), Vec::new())
+    }
+
+    /// Safe to drop half-way: what was read waits in the buffer for the next call.
+    async fn next(&mut self) -> Option<String> {
+        self.0.read_until(b'\n', &mut self.1).await.ok()?;
+        let bytes = std::mem::take(&mut self.1);
+        if bytes.is_empty() {
+            return None;
+        }
+        Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+    }
+}
+
+async fn read_both<A: AsyncRead + Unpin, B: AsyncRead + Unpin>(
+    mut out: Option<Lines<A>>,
+    mut err: Option<Lines<B>>,
+    on_line: &mut impl FnMut(Stream, &str),
+) {
+    while out.is_some() || err.is_some() {
+        let next_out = async {
+            if let Some(lines) = &mut out { lines.next().await } else { std::future::pending().await }
+        };
+        let next_err = async {
+            if let Some(lines) = &mut err { lines.next().await } else { std::future::pending().await }
+        };
+        let (stream, line) = tokio::select! {
+            line = next_out => (Stream::Out, line),
+            line = next_err => (Stream::Err, line),
+        };
+        match (stream, line) {
+            (_, Some(line)) => on_line(stream, &line),
+            (Stream::Out, None) => out = None,
+            (Stream::Err, None) => err = None,
+        }
+    }
+}
+
+async fn end_group(group: Option<u32>, child: &mut tokio::process::Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let Some(pid) = group.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else { return };
+    // ESRCH: the group is gone already, which is what is wanted.
+    kill_process_group(pid, Signal::TERM).ok();
+    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        kill_process_group(pid, Signal::KILL).ok();
+        child.wait().await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_come_from_both_streams_and_the_status_is_kept() {
+        let command = Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]);
+        let mut seen = Vec::new();
+        let finished =
+            run_unchecked(&command, |stream, line| seen.push((stream, line.to_owned()))).await.unwrap();
+        assert_eq!(finished.status.code(), Some(3));
+        assert_eq!(finished.stdout, "one\n");
+        seen.sort_by_key(|(stream, _)| *stream == Stream::Err);
+        assert_eq!(seen, [(Stream::Out, "one".to_owned()), (Stream::Err, "two".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_ended_with_its_children() {
+        let command =
+            Command::new("sh").args(["-c", "sleep 600 & wait"]).deadline(Duration::from_millis(200));
+        let ended = run_unchecked(&command, |_, _| {}).await;
+        assert!(matches!(ended, Err(ProcessError::Deadline { .. })), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let ended = output(&Command::new("no-such-program")).await;
+        assert_eq!(ended.unwrap_err().to_string(), "`no-such-program` is not installed or not on PATH");
+    }
+
+    #[tokio::test]
+    async fn the_environment_of_the_job_is_not_passed_on() {
+        let listed = output(&Command::new("env").env("GIVEN", "x")).await.unwrap();
+        assert!(listed.contains("GIVEN=x"));
+        assert!(!listed.contains("CARGO_"), "{listed}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Where a release goes, and the rules there.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::EnvironmentName;
+
+/// Built-in sets of rules (C02); the name of an environment decides unless `profile:` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// `dev`, `development`: lenient, optional services are skipped.
+    Dev,
+    /// `staging`.
+    Staging,
+    /// `production`, `prod`, and every other name: strict, asks for `--yes`, takes a backup.
+    Production,
+    /// `testing`, `test`.
+    Testing,
+}
+
+impl Profile {
+    /// Returns the profile that a name stands for (C02), production when it stands for none.
+    pub fn of_name(name: &str) -> Self {
+        match name {
+            "dev" | "development" => Self::Dev,
+            "staging" => Self::Staging,
+            "testing" | "test" => Self::Testing,
+            _ => Self::Production,
+        }
+    }
+
+    /// Returns the word used in configuration and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Staging => "staging",
+            Self::Production => "production",
+            Self::Testing => "testing",
+        }
+    }
+}
+
+/// Where state and releases of an app and environment live on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// A root of ours: `<base>/<app>/<environment>`; no base: the default ones in turn (DESIGN section 6).
+    Root {
+        /// `root:` of the environment; absolute.
+        base: Option<PathBuf>,
+    },
+    /// The project is deployed where it lies.
+    InPlace {
+        /// The app's directory, absolute.
+        path: PathBuf,
+    },
+}
+
+/// What the host needs to know of an environment. How to reach it stays on the runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// Its rules.
+    pub profile: Profile,
+    /// Where things live.
+    pub placement: Placement,
+    /// Whether a backup is taken before the switch (C33).
+    pub backup: bool,
+    /// Whether the root may be on NFS, CIFS, 9p or FUSE.
+    pub allow_network_root: bool,
+}

@@ -1,0 +1,218 @@
+//! What the runner asks of the agent: everything that the host needs, and nothing of how it was reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{App, CorrelationId, DeploymentId, Environment, ReleaseId};
+
+/// One order to the agent. Holds secrets: it travels on pipes only, and is never written to disk or printed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Id of this run.
+    pub deployment_id: DeploymentId,
+    /// Groups what belongs to one workflow run.
+    pub correlation_id: CorrelationId,
+    /// What to do.
+    pub action: Action,
+    /// With what.
+    pub app: App,
+    /// Where, and under which rules.
+    pub environment: Environment,
+    /// Which version it is called.
+    pub version: Version,
+    /// Variables of the app, by layer.
+    pub variables: Variables,
+    /// Files of the bundle; empty for actions that bring none.
+    pub bundle: Manifest,
+    /// Switches of the command line.
+    pub options: Options,
+    /// Who asks.
+    pub requester: Requester,
+}
+
+/// What an order is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Bring the bundle's release live.
+    Deploy,
+    /// Put an earlier release back.
+    Rollback {
+        /// Which one; absent: the last successful one before the current.
+        to: Option<ReleaseId>,
+        /// Why, for the history.
+        reason: Option<String>,
+    },
+    /// Start: in place a deploy without backup; on a root the current release (DESIGN section 5).
+    Up,
+    /// Stop; keep volumes and releases.
+    Down,
+    /// Stop, then start, verified.
+    Restart,
+    /// Stop, remove volumes and local images (R003-34).
+    Clean,
+    /// Build the images, start nothing.
+    Build,
+    /// Take a backup now.
+    Backup,
+    /// End an unfinished deployment.
+    Recover,
+    /// Every preflight check, nothing touched.
+    Validate,
+    /// Containers, health, the last deployment.
+    Status,
+    /// Ask every health check once.
+    Health,
+    /// Records of earlier deployments.
+    History,
+    /// Archives of this app and environment.
+    BackupList,
+    /// Log lines of the services.
+    Logs(LogQuery),
+}
+
+impl Action {
+    /// Returns whether it changes the host, and so needs the lease.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Deploy
+            | Self::Rollback { .. }
+            | Self::Up
+            | Self::Down
+            | Self::Restart
+            | Self::Clean
+            | Self::Build
+            | Self::Backup
+            | Self::Recover => true,
+            Self::Validate
+            | Self::Status
+            | Self::Health
+            | Self::History
+            | Self::BackupList
+            | Self::Logs(_) => false,
+        }
+    }
+
+    /// Returns the verb of the command line.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback { .. } => "rollback",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Restart => "restart",
+            Self::Clean => "clean",
+            Self::Build => "build",
+            Self::Backup => "backup",
+            Self::Recover => "recover",
+            Self::Validate => "validate",
+            Self::Status => "status",
+            Self::Health => "health",
+            Self::History => "history",
+            Self::BackupList => "backup list",
+            Self::Logs(_) => "logs",
+        }
+    }
+}
+
+/// Which log lines are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// One service; absent: all.
+    pub service: Option<String>,
+    /// Last lines of each service; 0 to 100,000, default 50 (R000-22).
+    pub tail: u32,
+    /// Whether to go on as lines come.
+    pub follow: bool,
+}
+
+/// What a version is called, and whether the job said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// `--version`, else `git describe --always --dirty`, else `unversioned`.
+    pub label: String,
+    /// Whether it was given: only then `VERSION` and `IMAGE_TAG` are variables (DESIGN section 6).
+    pub given: bool,
+}
+
+/// Variables of the app by layer, lowest first (DESIGN section 6). The host's own file
+/// `shared/.env.<environment>` comes between [`Variables::below_host`] and [`Variables::above_host`].
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Variables {
+    /// Tracked `.env` (in dev any), then `env_vars`.
+    pub below_host: BTreeMap<String, String>,
+    /// `.env.<environment>`, then `<ENV>_ENV_FILE`, then `secrets` and `required_vars` from the job.
+    pub above_host: BTreeMap<String, String>,
+    /// Names that are secrets: named in `secrets`, or looking like one.
+    pub secret_names: BTreeSet<String>,
+    /// Untracked env files of the project by their path, for services' `env_file` (DESIGN section 6).
+    pub env_files: BTreeMap<String, String>,
+}
+
+/// The files of a release as the runner has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// By path relative to the app's directory, `/`-separated, without `.` and `..`.
+    pub entries: BTreeMap<String, BundleEntry>,
+    /// Whether git said what belongs to it; else `.gitignore` and `.dockerignore` did.
+    pub from_git: bool,
+    /// Whether tracked files differ from the commit.
+    pub dirty: bool,
+    /// The commit, when there is one.
+    pub commit: Option<String>,
+}
+
+/// One file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleEntry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits of the file, 0644 or 0755 as in git.
+    pub mode: u32,
+    /// Size; 0 for a symlink.
+    pub size_bytes: u64,
+    /// Whether git tracks it (or no git says otherwise).
+    pub tracked: bool,
+}
+
+/// Content of one bundle entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A file: SHA-256 of its bytes, lower-case hex.
+    File(String),
+    /// A symlink and its target, which stays inside the bundle.
+    Symlink(String),
+}
+
+/// Switches of the command line that the host needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// Build without cache (R000-06).
+    pub no_cache: bool,
+    /// Take no backup.
+    pub skip_backup: bool,
+    /// Take over a running app.
+    pub adopt: Option<Adopt>,
+}
+
+/// What `--adopt` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adopt {
+    /// Record what runs as a release to return to.
+    WithRollback,
+    /// Its files are gone: there will be nothing to return to.
+    NoRollback,
+}
+
+/// Who asks for a deployment, as the lease and the history name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requester {
+    /// `GITHUB_ACTOR`, else `USER`@host.
+    pub who: String,
+    /// Address of the workflow's run, when there is one.
+    pub run_url: Option<String>,
+}

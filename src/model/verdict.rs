@@ -1,0 +1,134 @@
+//! Answers of checks, before a deployment (findings) and after it (health).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The answer to one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As wanted.
+    Passed,
+    /// Not as wanted.
+    Failed,
+    /// Not asked; the reason is in `detail`.
+    Skipped,
+}
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// As wanted.
+    Passed,
+    /// Worth knowing; does not stop anything.
+    Warning,
+    /// Stops the deployment before anything is touched.
+    Error,
+}
+
+/// What one preflight check found (R000-49).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Stable id of the rule, such as `docker.running`.
+    pub rule: String,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// What was found and what is wanted.
+    pub message: String,
+    /// What to do; absent when passed.
+    pub hint: Option<String>,
+    /// The specific issues, by name (R000-67).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+impl Finding {
+    /// Returns a finding of a check that is as wanted.
+    pub fn passed(rule: &str, message: impl Into<String>) -> Self {
+        Self::with(rule, Severity::Passed, message.into(), None)
+    }
+
+    /// Returns a warning with what to do about it.
+    pub fn warning(rule: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::with(rule, Severity::Warning, message.into(), Some(hint.into()))
+    }
+
+    /// Returns an error with what to do about it.
+    pub fn error(rule: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::with(rule, Severity::Error, message.into(), Some(hint.into()))
+    }
+
+    fn with(rule: &str, severity: Severity, message: String, hint: Option<String>) -> Self {
+        Self { rule: rule.to_owned(), severity, message, hint, details: BTreeMap::new() }
+    }
+
+    /// Returns the finding with a named detail added.
+    #[must_use]
+    pub fn detail(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// The result of one health check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckResult {
+    /// Name of the check: a service, or `checks[].name`.
+    pub name: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Whether a failure only degrades.
+    pub optional: bool,
+    /// How long the last attempt took; always there, 0 when nothing was asked (C21).
+    pub latency_ms: u64,
+    /// From the first attempt to the verdict.
+    pub waited_ms: u64,
+    /// How often it was asked.
+    pub attempts: u32,
+    /// What was asked, such as `GET http://localhost:8000/health`.
+    pub asked: String,
+    /// The last answer, in words.
+    pub detail: String,
+}
+
+/// All checks together (C25, C21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overall {
+    /// Every check passed or was skipped.
+    Healthy,
+    /// Only optional checks failed.
+    Degraded,
+    /// A check that counts failed.
+    Unhealthy,
+}
+
+/// Results of all checks, and what they mean together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthReport {
+    /// Results in the order of the configuration.
+    pub checks: Vec<CheckResult>,
+    /// What they mean together.
+    pub overall: Overall,
+}
+
+impl HealthReport {
+    /// Returns the report of these results: unhealthy if one that counts failed, degraded if only optional ones did.
+    pub fn of(checks: Vec<CheckResult>) -> Self {
+        let failed = |optional| checks.iter().any(|c| c.verdict == Verdict::Failed && c.optional == optional);
+        let overall = match (failed(false), failed(true)) {
+            (true, _) => Overall::Unhealthy,
+            (false, true) => Overall::Degraded,
+            (false, false) => Overall::Healthy,
+        };
+        Self { checks, overall }
+    }
+
+    /// Returns whether the release may stay (healthy or degraded).
+    pub fn is_acceptable(&self) -> bool {
+        self.overall != Overall::Unhealthy
+    }
+}
