@@ -2,4 +2,5 @@
 //!
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
+pub mod docker;
 pub mod process;

@@ -8,6 +8,7 @@ mod docker;
 mod environment;
 mod ids;
 mod job;
+pub mod labels;
 mod outcome;
 mod release;
 mod stage;
