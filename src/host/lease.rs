@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -50,7 +51,7 @@ pub enum Acquired {
 /// The file cannot be opened or written.
 pub fn acquire(path: &Path, holder: &Holder) -> Result<Acquired, WriteError> {
     let mut file = open(path).map_err(WriteError::at(path))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !lock(&file) {
         return Ok(Acquired::Taken(read(&mut file)));
     }
     let text = serde_json::to_vec_pretty(holder).unwrap_or_default();
@@ -75,6 +76,14 @@ pub fn is_free(path: &Path) -> bool {
         .read(true)
         .open(path)
         .map_or(true, |file| flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
+}
+
+/// Locks the file. Somebody who only asks whether it is free holds it for microseconds: that is waited out.
+fn lock(file: &File) -> bool {
+    (0..5).any(|attempt| {
+        std::thread::sleep(Duration::from_millis(attempt * 10));
+        flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
