@@ -26,6 +26,6 @@ pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };
 pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Status};
-pub use release::{PinnedImage, Release, ReleaseSource};
+pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Severity, Verdict};
