@@ -3,6 +3,7 @@
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
 pub mod event;
+pub mod health;
 pub mod host;
 pub mod model;
 pub mod text;
