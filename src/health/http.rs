@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt::Display;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -106,11 +107,8 @@ fn in_words(error: &reqwest::Error) -> Answer {
     }
     let mut cause = error.source();
     while let Some(found) = cause {
-        if let Some(tls) = found.downcast_ref::<std::io::Error>().and_then(tls_words) {
-            return Answer::NotYet(tls);
-        }
-        if let Some(io) = found.downcast_ref::<std::io::Error>().filter(|io| io.raw_os_error().is_some()) {
-            return Answer::NotYet(tcp::in_words(io));
+        if let Some(words) = found.downcast_ref::<io::Error>().and_then(io_words) {
+            return Answer::NotYet(words);
         }
         if found.to_string() == "dns error" {
             return Answer::NotYet(format!("cannot resolve the name: {}", deepest(found)));
@@ -120,11 +118,16 @@ fn in_words(error: &reqwest::Error) -> Answer {
     Answer::NotYet(deepest(error))
 }
 
-/// rustls hands its errors up inside of I/O errors of kind `InvalidData`.
-fn tls_words(error: &std::io::Error) -> Option<String> {
-    let inner = error.get_ref()?;
-    (error.kind() == std::io::ErrorKind::InvalidData)
-        .then(|| format!("TLS: {}", harmless(&inner.to_string())))
+/// I/O errors nest, and `source` skips what is inside; rustls hands its own up inside of kind `InvalidData`.
+fn io_words(error: &io::Error) -> Option<String> {
+    match error.get_ref() {
+        None => Some(tcp::in_words(error)),
+        Some(inner) => match inner.downcast_ref::<io::Error>() {
+            Some(nested) => io_words(nested),
+            None if error.kind() == io::ErrorKind::InvalidData => Some(format!("TLS: {}", words_of(inner))),
+            None => None,
+        },
+    }
 }
 
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
@@ -137,4 +140,83 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn words_of(cause: &(impl Display + ?Sized)) -> String {
     harmless(&cause.to_string()).chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Web, response};
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn answer_to(response: &str, wanted: Option<u16>) -> Answer {
+        let web = Web::answering(&[response]).await;
+        ask(&client().unwrap(), &web.url, wanted, LIMIT).await
+    }
+
+    #[tokio::test]
+    async fn any_2xx_is_well_unless_a_status_is_named() {
+        assert_eq!(answer_to(&response("204 No Content", ""), None).await, good("204 No Content"));
+        assert_eq!(answer_to(&response("401 Unauthorized", ""), Some(401)).await, good("401 Unauthorized"));
+        let other = answer_to(&response("200 OK", ""), Some(204)).await;
+        assert_eq!(other, not_yet("200 OK instead of 204"));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_its_own_answer() {
+        let moved = "HTTP/1.1 302 Found\r\nlocation: https://elsewhere/\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(answer_to(moved, None).await, not_yet("302 Found to https://elsewhere/"));
+    }
+
+    #[tokio::test]
+    async fn a_bad_answer_shows_200_harmless_characters_of_its_body() {
+        let body = format!("\u{1b}[31m##[error]{}", "é".repeat(300));
+        let Answer::NotYet(words) = answer_to(&response("500 Internal Server Error", &body), None).await
+        else {
+            panic!("500 is not well")
+        };
+        let shown = words.strip_prefix("500 Internal Server Error: ").unwrap();
+        assert_eq!(shown.chars().count(), SHOWN);
+        assert!(!shown.contains("##[") && !shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_on_the_way_is_told_apart() {
+        let client = client().unwrap();
+        let silent = Web::answering(&[""]).await;
+        let late = ask(&client, &silent.url, None, Duration::from_millis(200)).await;
+        assert_eq!(late, not_yet("no answer within 200 ms"));
+        let plain = Web::answering(&[&response("200 OK", "")]).await;
+        let Answer::NotYet(tls) = ask(&client, &plain.url.replace("http:", "https:"), None, LIMIT).await
+        else {
+            panic!("plain text is not TLS")
+        };
+        assert!(tls.starts_with("TLS: "), "{tls}");
+        let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refused = ask(&client, &format!("http://{unused}/"), None, LIMIT).await;
+        assert_eq!(refused, not_yet("connection refused"));
+        let refused = ask(&client, &format!("http://localhost:{}/", unused.port()), None, LIMIT).await;
+        assert_eq!(refused, not_yet("connection refused"));
+        let nobody = ask(&client, "http://no-such-host.invalid/", None, LIMIT).await;
+        assert!(
+            matches!(&nobody, Answer::NotYet(words) if words.starts_with("cannot resolve")),
+            "{nobody:?}"
+        );
+        let closed = answer_to("\r\n", None).await;
+        assert!(matches!(&closed, Answer::NotYet(words) if !words.contains("localhost")), "{closed:?}");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(shown("http://ci:hunter2@localhost:80/x"), "http://ci:***@localhost/x");
+        assert_eq!(shown("http://localhost:8000/health"), "http://localhost:8000/health");
+    }
+
+    fn good(words: &str) -> Answer {
+        Answer::Good(words.to_owned())
+    }
+
+    fn not_yet(words: &str) -> Answer {
+        Answer::NotYet(words.to_owned())
+    }
 }

@@ -9,6 +9,8 @@ mod backoff;
 mod command;
 mod container;
 mod explain;
+#[cfg(test)]
+mod fixtures;
 mod http;
 mod interpolate;
 mod plan;

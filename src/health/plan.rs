@@ -334,3 +334,144 @@ fn local_port(probe: &Probe) -> Option<u16> {
     };
     (host == "localhost" || host == "[::1]" || host.starts_with("127.")).then_some(port)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, ports: &[(u16, Option<&str>, u16)]) -> ServiceFacts {
+        let published = ports.iter().map(|(container, host_ip, published)| PublishedPort {
+            container: *container,
+            host_ip: host_ip.map(str::to_owned),
+            published: *published,
+        });
+        ServiceFacts { name: name.to_owned(), published: published.collect(), one_shot: false, replicas: 1 }
+    }
+
+    fn written(name: &str, probe: CheckProbe) -> CheckSpec {
+        let (timeout, request_timeout) = (TIMEOUT, REQUEST_TIMEOUT);
+        let (optional, optional_in) = (false, Vec::new());
+        CheckSpec { name: name.to_owned(), probe, timeout, request_timeout, optional, optional_in }
+    }
+
+    fn http(url: &str) -> CheckProbe {
+        CheckProbe::Http { url: url.to_owned(), status: None }
+    }
+
+    fn plan(
+        checks: Vec<CheckSpec>,
+        services: &[ServiceFacts],
+        profile: Profile,
+    ) -> Result<Vec<Check>, HealthError> {
+        let spec = HealthSpec { checks, ..HealthSpec::default() };
+        let variables = BTreeMap::from([("BACKEND_PORT".to_owned(), "8002".to_owned())]);
+        plan_checks(&spec, services, "shop", profile.as_str(), profile, &variables, Path::new("/app"))
+    }
+
+    fn told(checks: &[Check]) -> Vec<(&str, String)> {
+        checks.iter().map(|check| (check.name.as_str(), check.probe.asked())).collect()
+    }
+
+    fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+        checks.iter().find(|check| check.name == name).unwrap()
+    }
+
+    #[test]
+    fn presets_follow_the_published_port_and_its_address() {
+        let services = [
+            service("backend", &[(8000, Some("0.0.0.0"), 8002)]),
+            service("db", &[]),
+            service("frontend", &[(443, None, 443), (80, Some("192.0.2.7"), 8080)]),
+            service("grafana", &[(3000, Some("::"), 3001)]),
+            service("prometheus", &[(9090, None, 0)]),
+        ];
+        let checks = plan(Vec::new(), &services, Profile::Staging).unwrap();
+        let wanted = [
+            ("backend/container", "container of backend"),
+            ("db", "container of db"),
+            ("frontend/container", "container of frontend"),
+            ("grafana/container", "container of grafana"),
+            ("prometheus", "container of prometheus"),
+            ("backend", "GET http://127.0.0.1:8002/health"),
+            ("frontend", "GET http://192.0.2.7:8080/"),
+            ("grafana", "GET http://[::1]:3001/api/health"),
+        ];
+        assert_eq!(told(&checks), wanted.map(|(name, asked)| (name, asked.to_owned())));
+    }
+
+    #[test]
+    fn dev_leaves_prometheus_and_grafana_out_with_their_containers() {
+        let services = [service("backend", &[(8000, None, 8000)]), service("grafana", &[(3001, None, 3001)])];
+        let checks = plan(Vec::new(), &services, Profile::Dev).unwrap();
+        let skipped: Vec<&str> =
+            checks.iter().filter(|check| check.skip.is_some()).map(|check| check.name.as_str()).collect();
+        assert_eq!(skipped, ["grafana/container", "grafana"]);
+        assert_eq!(find(&checks, "grafana").skip.as_deref(), Some("optional in dev"));
+    }
+
+    #[test]
+    fn a_written_check_speaks_for_its_service_instead_of_the_preset() {
+        let services = [service("backend", &[(8000, None, 8000)])];
+        let mut own = written("backend", http("http://localhost:${BACKEND_PORT}/ready"));
+        (own.optional, own.timeout) = (true, Duration::from_secs(90));
+        let checks = plan(vec![own], &services, Profile::Production).unwrap();
+        let wanted = ["backend/container", "backend"];
+        assert_eq!(checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), wanted);
+        assert_eq!(checks[1].probe.asked(), "GET http://localhost:8002/ready");
+        assert!(checks[0].optional, "the container of an optional service only degrades, too");
+        assert_eq!(checks[0].timeout, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn the_service_behind_a_check_is_found_by_name_preset_or_port() {
+        let services = [service("backend", &[(8000, None, 8000)]), service("db", &[(5432, None, 5432)])];
+        let checks = vec![
+            written("api", http("http://localhost:8000/x")),
+            written("storage", CheckProbe::Tcp { address: "127.0.0.1:5432".to_owned() }),
+            written("ours", CheckProbe::Preset(Preset::Backend)),
+            written("away", http("https://shop.example.com:8000/")),
+        ];
+        let checks = plan(checks, &services, Profile::Production).unwrap();
+        let behind = |name| find(&checks, name).service.as_deref();
+        assert_eq!(
+            ["api", "storage", "ours", "away"].map(behind),
+            [Some("backend"), Some("db"), Some("backend"), None]
+        );
+    }
+
+    #[test]
+    fn optional_in_names_environments_or_profiles_and_nothing_is_resolved_there() {
+        let mut check = written("smoke", http("http://localhost:${NOT_THERE}/"));
+        check.optional_in = vec!["qa".to_owned(), "testing".to_owned()];
+        let checks = plan(vec![check.clone()], &[], Profile::Testing).unwrap();
+        assert_eq!(checks[0].skip.as_deref(), Some("optional in testing"));
+        assert!(plan(vec![check], &[], Profile::Production).is_err());
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_without_values() {
+        let checks = vec![
+            written("a", http("http://localhost:${NOT_THERE}/")),
+            written("b", http("ftp://x/")),
+            written("c", CheckProbe::Tcp { address: "db".to_owned() }),
+            written("d", CheckProbe::Preset(Preset::Grafana)),
+        ];
+        let error = plan(checks, &[], Profile::Production).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "check `a` cannot be asked: variable `NOT_THERE` is not set, or empty; check `b`: `ftp://x/` is not an \
+             http or https URL with a host; check `c`: `db` is not `host:port` with a port from 1 to 65535; check \
+             `d`: no service `grafana` publishes container port 3001 or 3000"
+        );
+        assert_eq!(error.report().code, "health.checks");
+    }
+
+    #[test]
+    fn a_command_gets_the_variables_and_never_shows_them() {
+        let command = CheckProbe::Command { argv: vec!["./smoke.sh".to_owned(), "-q".to_owned()] };
+        let checks = plan(vec![written("smoke", command)], &[], Profile::Production).unwrap();
+        let Probe::Command { directory, env, .. } = &checks[0].probe else { panic!("{checks:?}") };
+        assert_eq!((directory.as_path(), env["BACKEND_PORT"].as_str()), (Path::new("/app"), "8002"));
+        assert!(!format!("{checks:?}").contains("8002"));
+    }
+}

@@ -130,3 +130,110 @@ async fn attempt(probe: &Probe, client: &Result<Client, String>, limit: Duration
         (Probe::Container { .. }, _) => Answer::Never("asked of Docker only".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::fixtures::{Web, check, response};
+    use super::*;
+    use crate::model::{CheckResult, Overall};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Verifies checks that do not ask Docker; also returns the names of the events.
+    async fn verified(
+        checks: &[Check],
+        cancelled: impl Future<Output = ()> + Send,
+    ) -> Option<(HealthReport, Vec<EventKind>)> {
+        let engine = super::super::fixtures::Engine::connect().await?;
+        let events = Mutex::new(Vec::new());
+        let observer = |event| events.lock().unwrap().push(event);
+        let report = verify(checks, MINUTE * 2, &engine.docker, cancelled, &observer).await;
+        Some((report, events.into_inner().unwrap()))
+    }
+
+    fn attempts_in(events: &[EventKind]) -> usize {
+        events.iter().filter(|event| matches!(event, EventKind::HealthAttempted { .. })).count()
+    }
+
+    #[tokio::test]
+    async fn three_503_and_a_200_pass_at_the_fourth_request_with_growing_gaps() {
+        let busy = response("503 Service Unavailable", "starting");
+        let web = Web::answering(&[&busy, &busy, &busy, &response("200 OK", "")]).await;
+        let Some((report, events)) = verified(&[web.check("web", MINUTE)], std::future::pending()).await
+        else {
+            return;
+        };
+        let result = &report.checks[0];
+        assert_eq!((report.overall, result.attempts), (Overall::Healthy, 4));
+        assert_eq!((attempts_in(&events), events.len()), (4, 5));
+        let times = web.times();
+        let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.len() == 3 && gaps.is_sorted_by(|a, b| a < b), "{gaps:?}");
+    }
+
+    #[tokio::test]
+    async fn a_check_fails_at_its_own_deadline_with_its_last_answer() {
+        let web = Web::answering(&[&response("500 Internal Server Error", "no database"), ""]).await;
+        let limit = Duration::from_millis(700);
+        let Some((report, _)) = verified(&[web.check("web", limit)], std::future::pending()).await else {
+            return;
+        };
+        let CheckResult { verdict, waited_ms, detail, .. } = &report.checks[0];
+        assert_eq!((*verdict, detail.as_str()), (Verdict::Failed, "500 Internal Server Error: no database"));
+        assert!((700..2500).contains(waited_ms), "{waited_ms} ms");
+        assert_eq!(report.overall, Overall::Unhealthy);
+    }
+
+    #[tokio::test]
+    async fn an_optional_failure_only_degrades_and_is_waited_for() {
+        let (bad, well) = (response("500 Internal Server Error", ""), response("200 OK", ""));
+        let (bad, well) = (Web::answering(&[&bad]).await, Web::answering(&[&bad, &bad, &bad, &well]).await);
+        let mut optional = bad.check("extra", Duration::from_millis(200));
+        optional.optional = true;
+        let checks = [optional, well.check("web", MINUTE)];
+        let Some((report, _)) = verified(&checks, std::future::pending()).await else { return };
+        assert_eq!(report.overall, Overall::Degraded);
+        assert_eq!(report.checks.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["extra", "web"]);
+    }
+
+    #[tokio::test]
+    async fn once_a_check_has_failed_for_good_the_others_are_not_waited_for() {
+        let (slow, silent) = (response("503 Service Unavailable", ""), Web::answering(&[""]).await);
+        let slow = Web::answering(&[&slow]).await;
+        let missing = Probe::Command {
+            argv: vec!["./none".to_owned()],
+            directory: "/".into(),
+            env: std::collections::BTreeMap::new(),
+        };
+        let checks =
+            [check("smoke", missing, MINUTE), slow.check("slow", MINUTE), silent.check("silent", MINUTE)];
+        let Some((report, _)) = verified(&checks, std::future::pending()).await else { return };
+        let told: Vec<_> = report.checks.iter().map(|c| (c.verdict, c.detail.as_str())).collect();
+        let why = "not waited for, because smoke had failed";
+        assert_eq!(told[0], (Verdict::Failed, "`./none` is not installed or not on PATH"));
+        assert_eq!(told[1], (Verdict::Failed, format!("503 Service Unavailable ({why})").as_str()));
+        assert_eq!(told[2], (Verdict::Skipped, why));
+    }
+
+    #[tokio::test]
+    async fn what_is_undecided_when_it_is_cancelled_counts_as_failed() {
+        let web = Web::answering(&[""]).await;
+        let cancelled = tokio::time::sleep(Duration::from_millis(100));
+        let Some((report, events)) = verified(&[web.check("web", MINUTE)], cancelled).await else { return };
+        assert_eq!((report.overall, report.checks[0].detail.as_str()), (Overall::Unhealthy, "cancelled"));
+        assert!(matches!(events.as_slice(), [EventKind::CheckFinished { .. }]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_is_skipped_says_why_and_asks_nobody() {
+        let web = Web::answering(&[&response("200 OK", "")]).await;
+        let mut skipped = web.check("web", MINUTE);
+        skipped.skip = Some("optional in dev".to_owned());
+        let Some((report, _)) = verified(&[skipped], std::future::pending()).await else { return };
+        let CheckResult { verdict, attempts, detail, .. } = &report.checks[0];
+        assert_eq!((*verdict, *attempts, detail.as_str()), (Verdict::Skipped, 0, "optional in dev"));
+        assert_eq!((report.overall, web.times().len()), (Overall::Healthy, 0));
+    }
+}
