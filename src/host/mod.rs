@@ -2,5 +2,8 @@
 //!
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
+pub mod atomic;
 pub mod docker;
+pub mod layout;
+pub mod lease;
 pub mod process;

@@ -4,6 +4,7 @@
 //! [`Job`], and to the next deployment as a [`Release`]. Knows nothing of files, Docker or SSH.
 
 mod app;
+pub mod compose;
 mod docker;
 mod environment;
 mod ids;
