@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_exit_says_the_last_line_harmlessly() {
-        let answer = answer_of("echo first; printf '\\033[31m##[error]no\\n' >&2; exit 3", LIMIT).await;
+        let answer = answer_of("echo first; printf '\\033[31m##[error]no\\n'; exit 3", LIMIT).await;
         let Answer::NotYet(words) = answer else { panic!("{answer:?}") };
         assert!(words.starts_with("exited with 3: ") && words.ends_with("no"), "{words}");
         assert!(!words.contains("##[") && !words.contains('\u{1b}'), "{words:?}");

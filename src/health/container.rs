@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::answer::{Answer, Asking};
-use super::{Probe, http};
+use super::{Lifetime, Probe, http};
 use crate::host::docker::Docker;
 use crate::model::{ContainerFacts, ContainerState, HealthState};
 use crate::text::harmless;
@@ -98,7 +98,7 @@ impl Watch {
     }
 
     fn judge(&mut self, probe: &Probe, containers: &[ContainerFacts], now: Now) -> Answer {
-        let Probe::Container { service, one_shot, replicas, .. } = probe else {
+        let Probe::Container { service, lifetime, replicas, .. } = probe else {
             return Answer::Never("not a question about containers".to_owned());
         };
         let own: Vec<&ContainerFacts> = containers.iter().filter(|c| c.service == *service).collect();
@@ -108,22 +108,24 @@ impl Watch {
         if own.len() < *replicas {
             return Answer::Never(format!("there are {} of {replicas} containers", own.len()));
         }
-        let answers = own.iter().map(|facts| self.judge_one(facts, *one_shot, now)).collect();
+        let answers = own.iter().map(|facts| self.judge_one(facts, *lifetime, now)).collect();
         together(answers)
     }
 
-    fn judge_one(&mut self, facts: &ContainerFacts, one_shot: bool, now: Now) -> Answer {
+    fn judge_one(&mut self, facts: &ContainerFacts, lifetime: Lifetime, now: Now) -> Answer {
         let seen = self.remember(facts, now);
-        let hopeless = !one_shot
+        let hopeless = lifetime != Lifetime::OneShot
             && facts.restart_count - seen.first_restarts >= RESTARTS
             && now.instant.duration_since(seen.first_look) >= PATIENCE;
         let steady = is_steady(facts, seen.started_seen, now)
             || (self.looks == Looks::One && facts.restart_count == 0);
         let words = in_words(facts);
         match (facts.state, facts.health) {
-            (ContainerState::Exited, _) if one_shot && facts.exit_code == Some(0) => Answer::Good(words),
+            (ContainerState::Exited, _) if lifetime != Lifetime::Lasting && facts.exit_code == Some(0) => {
+                Answer::Good(words)
+            }
             (ContainerState::Exited | ContainerState::Dead, _) => Answer::Never(words),
-            (ContainerState::Running, _) if one_shot => {
+            (ContainerState::Running, _) if lifetime == Lifetime::OneShot => {
                 Answer::NotYet("running, is to exit with 0".to_owned())
             }
             (ContainerState::Running, HealthState::Healthy) => Answer::Good("healthy".to_owned()),
@@ -250,13 +252,20 @@ mod tests {
         engine.start("backend", &health, "sleep 1; touch /well; sleep 600");
         engine.start("worker", &[], "sleep 600");
         engine.start("migrate", &[], "sleep 1");
+        engine.start("once", &[], "exit 0");
         let retried = "test -f /tried && exit 0; touch /tried; exit 1";
         engine.start("seed", &["--restart", "on-failure"], retried);
-        let checks = [("backend", false), ("worker", false), ("migrate", true), ("seed", true)]
-            .map(|(service, one_shot)| engine.container(service, one_shot, MINUTE));
+        let checks = [
+            ("backend", Lifetime::Lasting),
+            ("worker", Lifetime::Unsaid),
+            ("migrate", Lifetime::OneShot),
+            ("seed", Lifetime::OneShot),
+            ("once", Lifetime::Unsaid),
+        ]
+        .map(|(service, lifetime)| engine.container(service, lifetime, MINUTE));
         let (report, events) = verified(&engine, &checks).await;
         let told: Vec<_> = report.checks.iter().map(|c| (c.verdict, c.detail.as_str())).collect();
-        let words = ["healthy", "running", "exited with 0", "exited with 0"];
+        let words = ["healthy", "running", "exited with 0", "exited with 0", "exited with 0"];
         assert_eq!(told, words.map(|words| (Verdict::Passed, words)));
         assert!(
             report.checks[1].waited_ms >= 3500,
@@ -279,7 +288,7 @@ mod tests {
         );
         docker(&["wait", &format!("{}-backend-1", engine.project)], None);
         let begun = Instant::now();
-        let failed = result(&engine, engine.container("backend", false, MINUTE)).await;
+        let failed = result(&engine, engine.container("backend", Lifetime::Lasting, MINUTE)).await;
         assert_eq!((failed.verdict, failed.detail.as_str()), (Verdict::Failed, "exited with 3"));
         assert!(begun.elapsed() < Duration::from_secs(4));
         let told = explain_failure(&engine.docker, &engine.project, "backend").await.unwrap();
@@ -298,13 +307,13 @@ mod tests {
         let probe = Probe::Container {
             project: engine.project.clone(),
             service: "web".to_owned(),
-            one_shot: false,
+            lifetime: Lifetime::Lasting,
             replicas: 2,
         };
         let checks = [
-            engine.container("nobody", false, MINUTE),
+            engine.container("nobody", Lifetime::Lasting, MINUTE),
             check("web", probe, MINUTE),
-            engine.container("migrate", true, MINUTE),
+            engine.container("migrate", Lifetime::OneShot, MINUTE),
         ];
         let (report, _) = verified(&engine, &checks).await;
         let told: Vec<&str> = report.checks.iter().map(|c| c.detail.as_str()).collect();
@@ -316,10 +325,12 @@ mod tests {
         let Some(engine) = Engine::connect().await else { return };
         let health = ["--health-cmd", "echo no database; exit 1", "--health-interval", "200ms"];
         engine.start("backend", &[&health[..], &["--health-retries", "1"]].concat(), "sleep 600");
-        let failed = result(&engine, engine.container("backend", false, Duration::from_secs(3))).await;
+        let failed =
+            result(&engine, engine.container("backend", Lifetime::Lasting, Duration::from_secs(3))).await;
         assert_eq!(failed.detail, "running, unhealthy: no database");
         assert!((3000..6000).contains(&failed.waited_ms), "{failed:?}");
-        let report = ask_once(&[engine.container("backend", false, MINUTE)], &engine.docker).await;
+        let report =
+            ask_once(&[engine.container("backend", Lifetime::Lasting, MINUTE)], &engine.docker).await;
         assert_eq!((report.overall, report.checks[0].attempts), (Overall::Unhealthy, 1));
     }
 
@@ -327,7 +338,7 @@ mod tests {
     async fn a_crash_loop_tells_its_last_exit() {
         let Some(engine) = Engine::connect().await else { return };
         engine.start("backend", &["--restart", "always"], "exit 7");
-        let check = engine.container("backend", false, Duration::from_secs(4));
+        let check = engine.container("backend", Lifetime::Lasting, Duration::from_secs(4));
         let (report, events) = verified(&engine, &[check]).await;
         assert_eq!(report.overall, Overall::Unhealthy);
         let told =
@@ -342,7 +353,7 @@ mod tests {
         let address = docker(&["port", &id, "5432"], None);
         let failed = result(&engine, check("db", Probe::Tcp { address }, Duration::from_millis(500))).await;
         assert_eq!(failed.verdict, Verdict::Failed, "{failed:?}");
-        let running = ask_once(&[engine.container("db", false, MINUTE)], &engine.docker).await;
+        let running = ask_once(&[engine.container("db", Lifetime::Lasting, MINUTE)], &engine.docker).await;
         assert_eq!(running.checks[0].detail, "running", "one look takes a container that never restarted");
     }
 
@@ -370,7 +381,7 @@ mod tests {
         let mut look = |seconds: u64, facts: &ContainerFacts| {
             watch.judge_one(
                 facts,
-                false,
+                Lifetime::Lasting,
                 Now { instant: begin.instant + Duration::from_secs(seconds), ..begin },
             )
         };
@@ -381,7 +392,7 @@ mod tests {
         assert!(waits(look(11, &facts(ContainerState::Restarting, 8))), "two restarts are no loop");
         assert_eq!(look(11, &facts(ContainerState::Restarting, 9)), Answer::Never(words));
         let mut once = Watch::new(Looks::One);
-        assert!(waits(once.judge_one(&facts(ContainerState::Running, 2), false, begin)));
+        assert!(waits(once.judge_one(&facts(ContainerState::Running, 2), Lifetime::Lasting, begin)));
     }
 
     #[test]

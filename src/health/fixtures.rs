@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{Check, Probe};
+use super::{Check, Lifetime, Probe};
 use crate::host::docker::Docker;
 
 /// A web server on loopback that gives these answers in turn, the last one for ever.
@@ -110,10 +110,10 @@ impl Engine {
         docker(&args, None)
     }
 
-    pub(super) fn container(&self, service: &str, one_shot: bool, timeout: Duration) -> Check {
+    pub(super) fn container(&self, service: &str, lifetime: Lifetime, timeout: Duration) -> Check {
         let (project, service) = (self.project.clone(), service.to_owned());
         let name = service.clone();
-        check(&name, Probe::Container { project, service, one_shot, replicas: 1 }, timeout)
+        check(&name, Probe::Container { project, service, lifetime, replicas: 1 }, timeout)
     }
 
     fn import_busybox(&self) {

@@ -14,6 +14,7 @@ mod fixtures;
 mod http;
 mod interpolate;
 mod plan;
+mod services;
 mod tcp;
 mod verify;
 
@@ -24,7 +25,8 @@ use std::time::Duration;
 
 pub use explain::{Explanation, explain_failure};
 pub use interpolate::InterpolationError;
-pub use plan::{HealthError, Problem, PublishedPort, ServiceFacts, plan_checks};
+pub use plan::{HealthError, Problem, plan_checks};
+pub use services::{Lifetime, PublishedPort, ServiceFacts};
 pub use verify::{ask_once, verify};
 
 /// One question, ready to be asked: every variable is resolved.
@@ -76,8 +78,8 @@ pub enum Probe {
         project: String,
         /// Compose service.
         service: String,
-        /// Whether it is to exit 0 instead of running on.
-        one_shot: bool,
+        /// How long they are to live.
+        lifetime: Lifetime,
         /// How many containers there must be, from 1.
         replicas: usize,
     },

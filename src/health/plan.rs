@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::interpolate::{InterpolationError, interpolate};
+use super::services::ServiceFacts;
 use super::{Check, Probe};
 use crate::model::{CheckProbe, CheckSpec, ErrorKind, FailureReport, HealthSpec, Preset, Profile};
 
@@ -16,30 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for all checks when nobody says (R000-29).
 const ALL_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// A service of the compose model, as resolved with the release's variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceFacts {
-    /// Its name.
-    pub name: String,
-    /// Its TCP ports on this machine.
-    pub published: Vec<PublishedPort>,
-    /// Whether it is to exit 0 instead of running on (DESIGN section 6).
-    pub one_shot: bool,
-    /// How many containers it is to have; 0 when it is scaled away.
-    pub replicas: usize,
-}
-
-/// A TCP port of a container that this machine publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishedPort {
-    /// Port in the container.
-    pub container: u16,
-    /// Address of this machine that it is bound to; absent, empty or unspecified: every one.
-    pub host_ip: Option<String>,
-    /// Port on this machine; 0: Docker chooses, so no preset can ask there.
-    pub published: u16,
-}
 
 /// Why no questions can be made of the configuration. Nothing was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +145,7 @@ impl Planner<'_> {
                 let service = self.service(preset.service())?;
                 Some(Check {
                     name: service.name.clone(),
-                    probe: preset_probe(preset, service)?,
+                    probe: service.preset_probe(preset)?,
                     service: Some(service.name.clone()),
                     timeout: self.implicit_timeout(),
                     request_timeout: REQUEST_TIMEOUT,
@@ -205,7 +182,7 @@ impl Planner<'_> {
             probe: Probe::Container {
                 project: self.project.to_owned(),
                 service: service.name.clone(),
-                one_shot: service.one_shot,
+                lifetime: service.lifetime,
                 replicas: service.replicas,
             },
             service: Some(service.name.clone()),
@@ -235,7 +212,7 @@ impl Planner<'_> {
             CheckProbe::Command { .. } => Ok(self.unasked(&spec.probe)),
             CheckProbe::Preset(preset) => {
                 let named = [spec.name.as_str(), preset.service()].into_iter();
-                let mut found = named.filter_map(|name| preset_probe(*preset, self.service(name)?));
+                let mut found = named.filter_map(|name| self.service(name)?.preset_probe(*preset));
                 let (service, ports) = (preset.service(), preset.container_ports());
                 found.next().ok_or_else(|| Problem::NotPublished { check: check(), service, ports })
             }
@@ -296,24 +273,6 @@ impl Planner<'_> {
     }
 }
 
-fn preset_probe(preset: Preset, service: &ServiceFacts) -> Option<Probe> {
-    let published =
-        |wanted: &u16| service.published.iter().find(|p| p.container == *wanted && p.published != 0);
-    let port = preset.container_ports().iter().find_map(published)?;
-    let url = format!("http://{}:{}{}", host_of(port), port.published, preset.path());
-    Some(Probe::Http { url, status: None })
-}
-
-/// What is bound to every address is asked on loopback.
-fn host_of(port: &PublishedPort) -> String {
-    match port.host_ip.as_deref().unwrap_or_default() {
-        "" | "0.0.0.0" => "127.0.0.1".to_owned(),
-        "::" => "[::1]".to_owned(),
-        ip if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
-        ip => ip.to_owned(),
-    }
-}
-
 fn is_url(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
@@ -337,6 +296,7 @@ fn local_port(probe: &Probe) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::services::{Lifetime, PublishedPort};
     use super::*;
 
     fn service(name: &str, ports: &[(u16, Option<&str>, u16)]) -> ServiceFacts {
@@ -345,7 +305,12 @@ mod tests {
             host_ip: host_ip.map(str::to_owned),
             published: *published,
         });
-        ServiceFacts { name: name.to_owned(), published: published.collect(), one_shot: false, replicas: 1 }
+        ServiceFacts {
+            name: name.to_owned(),
+            published: published.collect(),
+            lifetime: Lifetime::Lasting,
+            replicas: 1,
+        }
     }
 
     fn written(name: &str, probe: CheckProbe) -> CheckSpec {
