@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod event;
+pub mod health;
 pub mod host;
 pub mod model;
 pub mod pipeline;
