@@ -61,11 +61,11 @@ pub(crate) fn mentioning(dir: &Path) -> Vec<u32> {
     pids().into_iter().filter(|pid| *pid != std::process::id() && inside(*pid)).collect()
 }
 
-/// Kills what [`mentioning`] finds, until it finds nothing.
+/// Kills what [`mentioning`] finds, with all that those started, until it finds nothing.
 pub(crate) fn kill_all_of(dir: &Path) {
     let gone = within(Duration::from_secs(10), || {
         let left: Vec<_> = mentioning(dir).into_iter().filter(|pid| alive(*pid)).collect();
-        left.iter().for_each(|pid| kill(*pid));
+        left.iter().flat_map(|pid| [descendants(*pid), vec![*pid]].concat()).for_each(kill);
         left.is_empty().then_some(())
     });
     if gone.is_none() {
