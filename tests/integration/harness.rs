@@ -173,6 +173,14 @@ fn another_user_logs_in_without_rights_to_docker() {
 }
 
 #[test]
+fn another_user_of_the_group_docker_has_compose_too() {
+    needs!("sshd", "docker", "root");
+    let user = User::create(&["docker"]);
+    let sshd = Sshd::start_with(&SshdOptions { user: Some(&user), ..Default::default() });
+    output(sshd.ssh().arg("docker version && docker compose version"));
+}
+
+#[test]
 fn shim_records_calls_and_runs_the_real_program() {
     needs!("docker", "sshd");
     let shim = Shim::docker();

@@ -13,7 +13,7 @@ use super::image::base_image;
 use super::process::{kill_all_of, output};
 use super::project::{Project, open_temp_dir};
 use super::run::{Run, Running};
-use super::tools::{search_path, user_plugins};
+use super::tools::{search_path, shared_plugins};
 use super::{Response, http};
 
 /// A home, a root and an app name of a test's own; on drop all of that goes, with every container, network, volume
@@ -193,9 +193,9 @@ pub(crate) fn unique_word() -> String {
     uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
 }
 
-/// Makes Docker's command-line plugins work for a user whose home this is.
+/// Makes Docker's command-line plugins work for a user whose home this is, whoever that is.
 pub(crate) fn furnish_home(home: &Path) {
-    if let Some(plugins) = user_plugins() {
+    if let Some(plugins) = shared_plugins() {
         fs::create_dir_all(home.join(".docker")).expect("make .docker");
         symlink(plugins, home.join(".docker/cli-plugins")).expect("link the plugins");
     }

@@ -1,15 +1,14 @@
 //! One image for all test containers: busybox with its applets, and the shop of `examples/shop`.
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::process::output;
-use super::tools::{cache_dir, find};
+use super::tools::{cache_dir, find, machine_lock};
 
 const SHOP: &str = include_str!("../../../examples/shop/shop.rs");
 /// Part of the tag: count up when [`layer`] changes.
@@ -53,13 +52,6 @@ pub(crate) fn shop_binary() -> PathBuf {
         fs::rename(&fresh, &program).expect("put the shop in its place");
     }
     program
-}
-
-/// Held by one process of the machine at a time, until the file is dropped.
-fn machine_lock(name: &str) -> File {
-    let file = File::create(cache_dir().join(format!("{name}.lock"))).expect("open the lock file");
-    flock(&file, FlockOperation::LockExclusive).expect("take the lock");
-    file
 }
 
 fn short_hash(parts: &[&[u8]]) -> String {

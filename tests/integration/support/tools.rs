@@ -1,7 +1,10 @@
 //! What must be on the machine for a test, and what happens when it is not.
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use rustix::fs::{FlockOperation, flock};
 
 /// Returns from the test, aloud, when one of the named tools is missing here: `needs!("docker", "sshd")`.
 macro_rules! needs {
@@ -83,10 +86,30 @@ pub(crate) fn cache_dir() -> PathBuf {
     dir
 }
 
-/// Where the user's Compose and buildx plugins are, when they are not in a directory of the system.
-pub(crate) fn user_plugins() -> Option<PathBuf> {
+/// Held by one process of the machine at a time, until the file is dropped.
+pub(crate) fn machine_lock(name: &str) -> File {
+    let file = File::create(cache_dir().join(format!("{name}.lock"))).expect("open the lock file");
+    flock(&file, FlockOperation::LockExclusive).expect("take the lock");
+    file
+}
+
+/// Directory of the user's Compose and buildx plugins, when they are not in one of the system: a copy, as other users
+/// may not look into our home.
+pub(crate) fn shared_plugins() -> Option<PathBuf> {
     let config = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let config =
         config.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))?;
-    Some(config.join("cli-plugins")).filter(|dir| dir.is_dir())
+    let plugins = fs::read_dir(config.join("cli-plugins")).ok()?;
+    let shared = cache_dir().join("cli-plugins");
+    let _guard = machine_lock("cli-plugins");
+    fs::create_dir_all(&shared).expect("make the directory of plugins");
+    for plugin in plugins.flatten() {
+        let (from, to) = (plugin.path(), shared.join(plugin.file_name()));
+        let is_there = to.exists() && fs::metadata(&from).ok()?.len() == fs::metadata(&to).ok()?.len();
+        if !is_there {
+            let fresh = shared.join("fresh");
+            fs::copy(&from, &fresh).and_then(|_| fs::rename(&fresh, &to)).expect("copy a plugin");
+        }
+    }
+    Some(shared)
 }

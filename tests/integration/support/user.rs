@@ -1,8 +1,9 @@
 //! A user of this machine that lives as long as a test. Needs root.
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::host::unique_word;
+use super::host::{furnish_home, unique_word};
 use super::process::output;
 
 /// A user with a home and no password, who can log in with a key; removed with the home on drop.
@@ -23,7 +24,10 @@ impl User {
         }
         output(command.arg(&name));
         let uid = output(Command::new("id").args(["-u", &name])).trim().parse().expect("a user id");
-        Self { name, uid }
+        let user = Self { name, uid };
+        furnish_home(&user.home());
+        chown(user.home().join(".docker"), Some(uid), Some(uid)).ok();
+        user
     }
 
     pub(crate) fn name(&self) -> &str {
