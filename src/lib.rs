@@ -3,6 +3,8 @@
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
 pub mod event;
+pub mod history;
 pub mod host;
 pub mod model;
+pub mod report;
 pub mod text;
