@@ -3,9 +3,15 @@
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
 pub mod agent;
+pub mod backup;
+pub mod config;
 pub mod event;
+pub mod executor;
 pub mod health;
+pub mod history;
 pub mod host;
 pub mod model;
 pub mod pipeline;
+pub mod preflight;
+pub mod report;
 pub mod text;

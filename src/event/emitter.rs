@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{Event, EventKind, Origin, SCHEMA, timestamp};
+use super::{Event, EventKind, Origin, SCHEMA, clean::Cleaner, timestamp};
 use crate::model::{AppName, CorrelationId, DeploymentId, EnvironmentName, Stage};
+use crate::text::Redactor;
 
 /// Where in the source something was said (R000-30).
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +69,27 @@ struct EmitterState {
     seq: u64,
     stage: Stage,
     sink: Box<dyn Sink>,
+    redactor: Redactor,
 }
 
 impl Emitter {
     /// Returns an emitter whose next event has number `last_seq + 1`.
     pub fn new(context: Context, last_seq: u64, stage: Stage, sink: Box<dyn Sink>) -> Self {
-        Self(Arc::new(Mutex::new(EmitterState { context, seq: last_seq, stage, sink })))
+        Self(Arc::new(Mutex::new(EmitterState {
+            context,
+            seq: last_seq,
+            stage,
+            sink,
+            redactor: Redactor::default(),
+        })))
     }
 
-    /// Says that something happened.
+    /// Keeps these secrets out of every event from now on.
+    pub fn redact_with(&self, redactor: Redactor) {
+        self.lock().redactor = redactor;
+    }
+
+    /// Says that something happened. Texts are made harmless and redacted here, before any sink sees them.
     pub fn emit(&self, here: Here, kind: EventKind) {
         let mut state = self.lock();
         state.seq += 1;
@@ -113,7 +126,9 @@ impl Emitter {
 }
 
 impl EmitterState {
-    fn event(&self, here: Here, kind: EventKind) -> Event {
+    fn event(&self, here: Here, mut kind: EventKind) -> Event {
+        let cleaner = Cleaner(&self.redactor);
+        cleaner.kind(&mut kind);
         let context = &self.context;
         let trace = trace_id(&context.deployment_id);
         Event {
@@ -123,7 +138,7 @@ impl EmitterState {
             timestamp: timestamp(Timestamp::now()),
             level: kind.level(),
             logger: Cow::Borrowed("ffe_deploy"),
-            message: kind.to_string(),
+            message: crate::text::harmless(&kind.to_string()),
             module: Cow::Borrowed(here.module),
             function: Cow::Borrowed(here.function),
             line: here.line,

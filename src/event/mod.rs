@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{AppName, CorrelationId, DeploymentId, EnvironmentName, Stage};
 
+mod clean;
 mod emitter;
+mod foreign;
 mod kind;
 mod result;
 mod words;
 
 pub use emitter::{Context, Emitter, Here, Sink};
+pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, ImageHow, ServiceChange, Span, SpanStatus};
 pub use result::DeploymentResult;
 
@@ -65,6 +68,16 @@ pub struct Event {
     /// What happened, with its own fields.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+impl Event {
+    /// Returns the event as a line of JSON without its line break, harmless on the output of a CI job.
+    ///
+    /// # Errors
+    /// Never for events that this program makes: they hold nothing that JSON cannot say.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self).map(|line| crate::text::harmless_json(&line).into_owned())
+    }
 }
 
 /// Which half saw an event.
