@@ -2,5 +2,7 @@
 //!
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
+pub mod compose;
+pub mod distribution;
 pub mod docker;
 pub mod process;
