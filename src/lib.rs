@@ -2,7 +2,9 @@
 //!
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
+pub mod agent;
 pub mod event;
 pub mod host;
 pub mod model;
+pub mod pipeline;
 pub mod text;
