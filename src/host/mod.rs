@@ -3,12 +3,9 @@
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
 pub mod atomic;
-<<<<<<< HEAD
 pub mod children;
-=======
 pub mod compose;
 pub mod distribution;
->>>>>>> preflight
 pub mod docker;
 pub mod layout;
 pub mod lease;
