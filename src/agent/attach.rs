@@ -18,7 +18,8 @@ use crate::host::docker::Docker;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Holder};
 use crate::model::{
-    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, Release, Severity, Stage, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, Release, Severity, Stage,
+    ValidateAnswer,
 };
 use crate::pipeline::journal;
 use crate::text::Redactor;
@@ -129,7 +130,8 @@ async fn recover_first(link: &mut Link, job: &Job, layout: &Layout, emitter: &Em
         _ => {
             let message = format!("{id} could not be ended, so nothing new was started");
             let hint = format!("look at {} on the host", layout.events(&id).display());
-            let failure = FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
+            let failure =
+                FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
             Err(Refusal { outcome: Outcome::Failed, failure })
         }
     }

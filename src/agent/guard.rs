@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
 use crate::host::children::DEPLOYMENT;
+use crate::host::digest;
 use crate::host::layout::Layout;
 use crate::model::{ErrorKind, FailureReport};
 
@@ -90,7 +91,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 /// Keeps this agent below the root, for recovery by whoever comes (DESIGN section 6, `state/bin`).
 fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     let this = std::env::current_exe().map_err(GuardError::Start)?;
-    let digest = digest_of(&this).map_err(GuardError::Start)?;
+    let digest = digest::of_file(&this).map_err(GuardError::Start)?;
     let home = layout.state().join("bin").join(format!("{}-{digest}", env!("CARGO_PKG_VERSION")));
     let kept = home.join("ffe-agent");
     if kept.exists() {
@@ -101,13 +102,6 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     let placed = std::fs::copy(&this, &beside).and_then(|_| std::fs::rename(&beside, &kept));
     placed.map_err(WriteError::at(&kept))?;
     Ok(kept)
-}
-
-fn digest_of(path: &Path) -> io::Result<String> {
-    use sha2::Digest;
-    let mut hash = sha2::Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(hex::encode(hash.finalize()))
 }
 
 /// The process between attach and guard: starts the guard and ends, so that the guard belongs to nobody.

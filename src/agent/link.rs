@@ -84,8 +84,8 @@ impl Link {
         let Frame::Hello(payload) = self.next().await? else {
             return Err(LinkError::Unexpected { found: "another frame", wanted: "a greeting" });
         };
-        let greeting: Greeting =
-            serde_json::from_slice(&payload).map_err(|source| LinkError::Payload { what: "greeting", source })?;
+        let greeting: Greeting = serde_json::from_slice(&payload)
+            .map_err(|source| LinkError::Payload { what: "greeting", source })?;
         if greeting.protocol != PROTOCOL {
             return Err(LinkError::Unexpected { found: "another protocol version", wanted: "this agent's" });
         }

@@ -75,7 +75,8 @@ pub fn seq_of(line: &str) -> Option<u64> {
 /// Returns whether a line is the last word of a deployment.
 pub fn is_end(line: &str) -> bool {
     line.contains("\"deployment_finished\"")
-        && serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value["event"] == "deployment_finished")
+        && serde_json::from_str::<serde_json::Value>(line)
+            .is_ok_and(|value| value["event"] == "deployment_finished")
 }
 
 /// Returns whether a deployment has ended, as its log says.
@@ -104,7 +105,8 @@ mod tests {
             environment: None,
             host: "h".into(),
         };
-        Emitter::new(context, last, Stage::Setup, Box::new(sink)).emit(crate::here!(), EventKind::StageStarted {});
+        Emitter::new(context, last, Stage::Setup, Box::new(sink))
+            .emit(crate::here!(), EventKind::StageStarted {});
         let lines = lines(&path).unwrap();
         assert_eq!(lines.len(), 3);
         assert_eq!(seq_of(&lines[2]), Some(3));

@@ -12,8 +12,8 @@ use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::host::process::{self, Stream};
 use crate::model::{
-    Action, ContainerFacts, ContainerStatus, CurrentRelease, ErrorKind, FailureReport, HealthAnswer, HealthReport,
-    HistoryEntry, Job, LastDeployment, LeaseHolder, LogQuery, Stage, StatusAnswer, Unfinished,
+    Action, ContainerFacts, ContainerStatus, CurrentRelease, ErrorKind, FailureReport, HealthAnswer,
+    HealthReport, HistoryEntry, Job, LastDeployment, LeaseHolder, LogQuery, Stage, StatusAnswer, Unfinished,
 };
 use crate::pipeline::journal::{self, Phase};
 use crate::text::harmless;
@@ -48,7 +48,8 @@ fn records(job: &Job, layout: &Layout) -> Vec<HistoryEntry> {
 }
 
 fn backups(job: &Job, layout: &Layout) -> Result<Vec<backup::Listed>, Refusal> {
-    backup::list(&layout.backups(), &job.app.name, &job.environment.name).map_err(|error| Refusal::of(error.report()))
+    backup::list(&layout.backups(), &job.app.name, &job.environment.name)
+        .map_err(|error| Refusal::of(error.report()))
 }
 
 /// What there is to look at, with the tools to look.
@@ -95,8 +96,10 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
     answer.last_deployment = entries.iter().find_map(last_deployment);
     let Some(scene) = scene else { return Ok(answer) };
     answer.project.clone_from(&scene.site.project);
-    let containers = docker.containers(&scene.site.project).await.map_err(|error| Refusal::of(error.report()))?;
-    answer.volumes = docker.volumes(&scene.site.project).await.map_err(|error| Refusal::of(error.report()))?;
+    let containers =
+        docker.containers(&scene.site.project).await.map_err(|error| Refusal::of(error.report()))?;
+    answer.volumes =
+        docker.volumes(&scene.site.project).await.map_err(|error| Refusal::of(error.report()))?;
     answer.current = scene.current.as_ref().map(|release| CurrentRelease {
         id: release.id.clone(),
         version: release.version.clone(),
@@ -201,6 +204,9 @@ async fn logs(job: &Job, layout: &Layout, query: &LogQuery) -> Result<(), Refusa
     });
     ended.await.map(drop).map_err(|error| {
         let message = said.pop().unwrap_or_else(|| error.to_string());
-        Refusal::of(FailureReport::new(ErrorKind::DockerError, "logs.failed", message).hint("name a service of the app"))
+        Refusal::of(
+            FailureReport::new(ErrorKind::DockerError, "logs.failed", message)
+                .hint("name a service of the app"),
+        )
     })
 }

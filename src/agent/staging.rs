@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::link::{Link, LinkError};
 use super::protocol::{Frame, Reply};
 use crate::host::atomic::{self, WriteError};
+use crate::host::digest;
 use crate::host::layout::Layout;
 use crate::model::{BundleEntry, EntryKind, ErrorKind, FailureReport, Job, Manifest, Release};
 
@@ -45,7 +46,9 @@ impl StagingError {
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
         let (code, hint) = match self {
-            Self::Write(error) if error.is_full() => ("host.disk", "free space on the host's disk, then deploy again"),
+            Self::Write(error) if error.is_full() => {
+                ("host.disk", "free space on the host's disk, then deploy again")
+            }
             Self::Write(_) => ("host.write", "make the directory writable for the user that deploys"),
             Self::Link(_) | Self::Content { .. } | Self::Unpack(_) => ("bundle.transfer", "deploy again"),
             Self::Path(_) => ("bundle.path", "take it out of the bundle with `bundle_exclude:`"),
@@ -100,7 +103,8 @@ pub async fn stage(
     let mut staged = Staged { home, sent: (0, 0) };
     check_paths(&job.bundle)?;
     let here = present(&job.bundle, layout, current);
-    let wanted: BTreeSet<&String> = digests(&job.bundle).filter(|digest| !here.contains_key(*digest)).collect();
+    let wanted: BTreeSet<&String> =
+        digests(&job.bundle).filter(|digest| !here.contains_key(*digest)).collect();
     super::link::reply(&Reply::Lacks { digests: wanted.iter().map(|digest| (*digest).clone()).collect() });
     if !wanted.is_empty() {
         staged.sent = receive(link, staged.home.join("blobs")).await?;
@@ -135,7 +139,9 @@ fn check_paths(bundle: &Manifest) -> Result<(), StagingError> {
     for (path, entry) in &bundle.entries {
         let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         let inside = match &entry.kind {
-            EntryKind::File(digest) => digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            EntryKind::File(digest) => {
+                digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+            }
             EntryKind::Symlink(target) => stays_inside(path, target),
         };
         if !plain || path.is_empty() || !inside {
@@ -178,19 +184,14 @@ fn present(bundle: &Manifest, layout: &Layout, current: Option<&Release>) -> BTr
         _ => None,
     });
     // What somebody changed or removed behind our back has to travel again.
-    files.filter(|(digest, path)| digest_of(path).is_ok_and(|found| found == *digest)).collect()
-}
-
-fn digest_of(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hash)?;
-    Ok(hex::encode(hash.finalize()))
+    files.filter(|(digest, path)| digest::of_file(path).is_ok_and(|found| found == *digest)).collect()
 }
 
 /// Takes the pieces of the archive and unpacks them as they come.
 async fn receive(link: &mut Link, blobs: PathBuf) -> Result<(u64, u64), StagingError> {
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
-    let unpacking = tokio::task::spawn_blocking(move || unpack(Pieces { receiver, rest: Vec::new(), at: 0 }, &blobs));
+    let unpacking =
+        tokio::task::spawn_blocking(move || unpack(Pieces { receiver, rest: Vec::new(), at: 0 }, &blobs));
     let received = pass_on(link, sender).await;
     let unpacked = unpacking.await.map_err(|error| StagingError::Unpack(io::Error::other(error)))?;
     // When unpacking fails, the channel closes and passing on stops: its error is the cause.
@@ -287,7 +288,11 @@ fn keep(entry: &mut impl Read, path: &Path, digest: &str) -> Result<u64, Staging
     Err(StagingError::Content { path: digest.to_owned() })
 }
 
-fn assemble(bundle: &Manifest, staged: &Staged, here: &BTreeMap<String, PathBuf>) -> Result<(), StagingError> {
+fn assemble(
+    bundle: &Manifest,
+    staged: &Staged,
+    here: &BTreeMap<String, PathBuf>,
+) -> Result<(), StagingError> {
     let (app, blobs) = (staged.app(), staged.home.join("blobs"));
     for (path, entry) in &bundle.entries {
         let target = app.join(path);
@@ -303,12 +308,18 @@ fn assemble(bundle: &Manifest, staged: &Staged, here: &BTreeMap<String, PathBuf>
     Ok(())
 }
 
-fn place(entry: &BundleEntry, target: &Path, blobs: &Path, here: &BTreeMap<String, PathBuf>) -> io::Result<()> {
+fn place(
+    entry: &BundleEntry,
+    target: &Path,
+    blobs: &Path,
+    here: &BTreeMap<String, PathBuf>,
+) -> io::Result<()> {
     match &entry.kind {
         EntryKind::Symlink(to) => std::os::unix::fs::symlink(to, target),
         EntryKind::File(digest) => {
             let came = blobs.join(digest);
-            let source = if came.exists() { &came } else { here.get(digest).ok_or(io::ErrorKind::NotFound)? };
+            let source =
+                if came.exists() { &came } else { here.get(digest).ok_or(io::ErrorKind::NotFound)? };
             fs::copy(source, target)?;
             fs::set_permissions(target, fs::Permissions::from_mode(entry.mode & 0o777))
         }

@@ -73,8 +73,12 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
 }
 
 fn unknown_holder() -> FailureReport {
-    FailureReport::new(ErrorKind::DeploymentError, "lease.busy", "another deployment holds the lease; nothing was touched")
-        .hint("wait until it has ended, then run this again")
+    FailureReport::new(
+        ErrorKind::DeploymentError,
+        "lease.busy",
+        "another deployment holds the lease; nothing was touched",
+    )
+    .hint("wait until it has ended, then run this again")
 }
 
 /// What the host's log of a job is written through.
@@ -107,7 +111,8 @@ fn told_failed(order: &Order, layout: &Layout, failure: FailureReport) -> u8 {
 fn end_without_journal(order: &Order, layout: &Layout) -> u8 {
     if !log::has_ended(&layout.events(&order.job.deployment_id)) {
         let message = "the worker ended before it changed anything: its process was killed";
-        let failure = FailureReport::new(ErrorKind::DeploymentError, "deployment.died", message).hint("deploy again");
+        let failure =
+            FailureReport::new(ErrorKind::DeploymentError, "deployment.died", message).hint("deploy again");
         told(order, layout, Outcome::Aborted, failure);
     }
     0
@@ -142,7 +147,8 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     };
     let redactor = learn(&telling, job, scene.as_ref());
     let (emitter, layout) = (telling.emitter.clone(), layout.clone());
-    let executor = ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
+    let executor =
+        ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
     let run = Run { job: job.clone(), layout, executor, emitter, cancel: Cancel::default(), started_at };
     let watcher = watch_for_cancel(&run);
     let ending = perform(&run, &staged, scene.as_ref()).await;
@@ -185,7 +191,9 @@ fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
     let before = current.and_then(|release| release_variables(&layout, &release));
     let mut values: Vec<String> = job_secrets(job);
     values.extend(scene.iter().flat_map(|scene| scene.variables.secret_values().map(str::to_owned)));
-    values.extend(before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()));
+    values.extend(
+        before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()),
+    );
     let redactor = Redactor::new(values.iter().map(String::as_str));
     if let Ok(mut shared) = telling.redactor.write() {
         *shared = redactor.clone();
@@ -195,7 +203,10 @@ fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
 
 fn job_secrets(job: &Job) -> Vec<String> {
     let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
-    layers.filter(|(name, _)| job.variables.secret_names.contains(*name)).map(|(_, value)| value.clone()).collect()
+    layers
+        .filter(|(name, _)| job.variables.secret_names.contains(*name))
+        .map(|(_, value)| value.clone())
+        .collect()
 }
 
 fn release_variables(
@@ -208,7 +219,8 @@ fn release_variables(
 
 /// Looks for the wish to stop, acknowledges it, and passes it on.
 fn watch_for_cancel(run: &Run) -> tokio::task::JoinHandle<()> {
-    let (path, cancel, emitter) = (run.layout.cancel(&run.job.deployment_id), run.cancel.clone(), run.emitter.clone());
+    let (path, cancel, emitter) =
+        (run.layout.cancel(&run.job.deployment_id), run.cancel.clone(), run.emitter.clone());
     tokio::spawn(async move {
         while !path.exists() {
             tokio::time::sleep(LOOK).await;
@@ -220,7 +232,10 @@ fn watch_for_cancel(run: &Run) -> tokio::task::JoinHandle<()> {
             }
             Err(truth) => {
                 let (code, notice) = ("cancel.late".to_owned(), truth.to_owned());
-                emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
+                emitter.emit(
+                    here!(),
+                    EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning },
+                );
             }
         }
     })
@@ -247,20 +262,24 @@ fn effect(stage: Stage) -> Result<&'static str, &'static str> {
 async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let mut unfinished = entry.job.clone();
     unfinished.environment.placement = job.environment.placement.clone();
-    let Some(telling) = telling(&unfinished, layout, Redactor::default(), Stage::Validating) else { return 1 };
+    let Some(telling) = telling(&unfinished, layout, Redactor::default(), Stage::Validating) else {
+        return 1;
+    };
     let Ok((docker, compose)) = tools().await else { return 1 };
     let mut values = Vec::new();
     for id in entry.before.iter().chain(&entry.after) {
         let release = crate::executor::compose::load(layout, id).ok();
         let variables = release.and_then(|release| release_variables(layout, &release));
-        values.extend(variables.iter().flat_map(|v| v.secret_values().map(str::to_owned).collect::<Vec<_>>()));
+        values
+            .extend(variables.iter().flat_map(|v| v.secret_values().map(str::to_owned).collect::<Vec<_>>()));
     }
     let redactor = Redactor::new(values.iter().map(String::as_str));
     if let Ok(mut shared) = telling.redactor.write() {
         *shared = redactor.clone();
     }
     let emitter = telling.emitter.clone();
-    let executor = ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
+    let executor =
+        ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
     let run = Run {
         job: unfinished,
         layout: layout.clone(),
@@ -288,4 +307,3 @@ fn drop_old_jobs(layout: &Layout, this: &DeploymentId) {
         std::fs::remove_dir_all(path).ok();
     }
 }
-

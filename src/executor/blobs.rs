@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::host::atomic::{self, WriteError};
+use crate::host::digest;
 use crate::model::{BundleEntry, EntryKind};
 
 /// A file or a tree of the bundle that containers mount.
@@ -150,9 +151,7 @@ fn collect(top: &Path, path: &Path, entries: &mut BTreeMap<String, BundleEntry>)
     let kind = if meta.is_symlink() {
         EntryKind::Symlink(fs::read_link(path)?.to_string_lossy().into_owned())
     } else {
-        let mut hash = Sha256::new();
-        io::copy(&mut fs::File::open(path)?, &mut hash)?;
-        EntryKind::File(hex::encode(hash.finalize()))
+        EntryKind::File(digest::of_file(path)?)
     };
     entries.insert(name, BundleEntry { kind, mode: meta.permissions().mode(), size_bytes: 0, tracked: true });
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::env_file::{self, EnvFileError};
+use crate::config::envfile::{self, EnvFileError};
 use crate::model::{ErrorKind, FailureReport, Variables};
 use crate::text::Redactor;
 
@@ -86,19 +86,21 @@ impl Resolved {
 
     /// Returns the file that Compose reads them from.
     pub fn env_file(&self) -> String {
-        env_file::render(&self.values)
+        envfile::render(&self.values)
     }
 
     /// Returns the file that stands in for a service's missing `.env`.
     pub fn service_env_file(&self) -> String {
         let mut values = self.values.clone();
         values.retain(|name, _| !INTERPOLATION_ONLY.contains(&name.as_str()));
-        env_file::render(&values)
+        envfile::render(&values)
     }
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, String>, VariablesError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| VariablesError::Read { path: path.to_owned(), source })?;
-    env_file::parse(&text).map_err(|source| VariablesError::Parse { path: path.to_owned(), source })
+    let lines = envfile::parse(&text, &BTreeMap::new());
+    let lines = lines.map_err(|source| VariablesError::Parse { path: path.to_owned(), source })?;
+    Ok(lines.into_iter().map(|line| (line.name, line.value)).collect())
 }

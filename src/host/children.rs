@@ -56,7 +56,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_dead_worker_left_is_found_by_its_deployment_and_ended() {
         let id = DeploymentId::generate();
-        let mut child = std::process::Command::new("sleep").arg("600").env(DEPLOYMENT, id.as_str()).spawn().unwrap();
+        let mut child =
+            std::process::Command::new("sleep").arg("600").env(DEPLOYMENT, id.as_str()).spawn().unwrap();
         let waiting = std::thread::spawn(move || child.wait());
         assert_eq!(end_all(&id, Duration::from_secs(10)).await, 1);
         assert!(waiting.join().unwrap().unwrap().code().is_none(), "it was ended by a signal");

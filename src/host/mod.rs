@@ -5,6 +5,7 @@
 pub mod atomic;
 pub mod children;
 pub mod compose;
+pub mod digest;
 pub mod distribution;
 pub mod docker;
 pub mod layout;

@@ -29,6 +29,8 @@ pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, Placement, Profile};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
+#[cfg(test)]
+pub(crate) use job::example_job;
 pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };

@@ -13,8 +13,8 @@ use crate::executor::compose::Site;
 use crate::here;
 use crate::host::atomic::{self, WriteError};
 use crate::model::{
-    Adopt, Adopted, App, ContainerFacts, ErrorKind, FailureReport, HealthSpec, PinnedImage, Release, ReleaseId,
-    ReleaseSource, Severity, labels,
+    Adopt, Adopted, App, ContainerFacts, ErrorKind, FailureReport, HealthSpec, PinnedImage, Release,
+    ReleaseId, ReleaseSource, Severity, labels,
 };
 
 /// Label of Compose that names the directory of the project.
@@ -39,7 +39,10 @@ impl Run {
             return Ok(());
         }
         if adopt == Adopt::NoRollback {
-            self.tell("adopted without a release to return to", "the first rollback will be possible after two deploys");
+            self.tell(
+                "adopted without a release to return to",
+                "the first rollback will be possible after two deploys",
+            );
             return Ok(());
         }
         let release = self.record_adopted(project, &foreign).await?;
@@ -163,7 +166,8 @@ fn keep_files(origin: &Adopted, app: &Path) -> Result<Vec<String>, Stop> {
     let mut kept = Vec::new();
     for (number, file) in origin.files.iter().enumerate() {
         let content = fs::read(file).map_err(|_| gone(file))?;
-        let base = file.file_name().map_or_else(|| "compose.yml".into(), |name| name.to_string_lossy().into_owned());
+        let base =
+            file.file_name().map_or_else(|| "compose.yml".into(), |name| name.to_string_lossy().into_owned());
         let name = if kept.contains(&base) { format!("{number}-{base}") } else { base };
         let path = app.join(&name);
         fs::write(&path, content).map_err(WriteError::at(&path))?;

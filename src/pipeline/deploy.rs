@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use super::journal::Phase;
 use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
 use super::stop::Stop;
 use super::switch::Manner;
-use super::journal::Phase;
 use crate::health;
 use crate::model::{Action, HealthReport, Outcome, Release, ReleaseId, Stage};
 
@@ -25,7 +25,13 @@ impl Run {
     async fn try_deploy(&self, staged: &Path, project: &str) -> Result<Ending, Stop> {
         self.adopt(project).await?;
         let current = self.current()?;
-        self.journal(Phase::Preparing, current.as_ref(), Some(&ReleaseId::from(&self.job.deployment_id)), project)?;
+        self.journal(
+            Phase::Preparing,
+            current.as_ref(),
+            Some(&ReleaseId::from(&self.job.deployment_id)),
+            project,
+            &[],
+        )?;
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
             return Ok(self.deploy_again(&ready, current).await);
@@ -53,6 +59,7 @@ impl Run {
             ending.urls = super::urls::of(&again.model, again.release.app.url.as_deref());
             ending.checks.clone_from(&report.checks);
             ending.health = Some(report);
+            ending.target = Some(current.id.clone());
             ending.before = Some(current.clone());
             ending.release = Some(current.clone());
             return ending;
@@ -78,12 +85,14 @@ impl Run {
     async fn backup_stage(&self, ready: &Ready) -> Result<Option<String>, Stop> {
         let wanted = self.job.environment.backup && self.job.action == Action::Deploy;
         if !wanted || self.job.options.skip_backup {
-            let reason = if wanted { "--skip-backup was given" } else { "backups are off for this environment" };
+            let reason =
+                if wanted { "--skip-backup was given" } else { "backups are off for this environment" };
             self.skip(Stage::BackingUp, reason);
             return Ok(None);
         }
         self.stage(Stage::BackingUp, async {
-            let taken = self.take_backup(&ready.model, &ready.site, crate::model::ArchiveFormat::Zstd).await?;
+            let taken =
+                self.take_backup(&ready.model, &ready.site, crate::model::ArchiveFormat::Zstd).await?;
             Ok(match taken {
                 Some(path) => Done::Did(Some(path)),
                 None => Done::Skipped(None, "there is nothing to save yet".into()),
@@ -100,10 +109,21 @@ impl Run {
         self.emitter.enter(Stage::Failed);
         let outcome = if *stop == Stop::Cancelled { Outcome::Cancelled } else { Outcome::Aborted };
         let before = self.current().ok().flatten();
+        let target = Some(ReleaseId::from(&self.job.deployment_id)).filter(|_| self.job.action.is_recorded());
         let next_step = Some(match &before {
-            Some(release) => format!("nothing was changed: {} still runs; mend the cause and deploy again", release.version),
+            Some(release) => format!(
+                "nothing was changed: {} still runs; mend the cause and deploy again",
+                release.version
+            ),
             None => "nothing was started; mend the cause and deploy again".to_owned(),
         });
-        Ending { errors: vec![stop.failure()], release: before.clone(), before, next_step, ..Ending::of(outcome) }
+        Ending {
+            errors: vec![stop.failure()],
+            target,
+            release: before.clone(),
+            before,
+            next_step,
+            ..Ending::of(outcome)
+        }
     }
 }

@@ -17,7 +17,7 @@ pub mod urls;
 
 use std::path::Path;
 
-pub use run::{Ending, Run};
+pub use run::{Ending, Run, last_word};
 pub use stop::{Cancel, Stop};
 
 use crate::executor::compose::Site;

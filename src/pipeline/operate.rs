@@ -10,9 +10,7 @@ use super::switch::Manner;
 use crate::executor::compose::{Site, changes};
 use crate::history;
 use crate::host::atomic;
-use crate::model::{
-    ErrorKind, FailureReport, Outcome, Release, ReleaseId, Stage, StageOutcome,
-};
+use crate::model::{ErrorKind, FailureReport, Outcome, Release, ReleaseId, Stage, StageOutcome};
 
 impl Run {
     /// Puts an earlier release back, through the same verified path as a deploy.
@@ -26,7 +24,7 @@ impl Run {
     async fn try_rollback(&self, to: Option<&ReleaseId>) -> Result<Ending, Stop> {
         let current = self.current()?;
         let target = self.rollback_target(to, current.as_ref())?;
-        self.journal(Phase::Preparing, current.as_ref(), Some(&target.id), &target.project)?;
+        self.journal(Phase::Preparing, current.as_ref(), Some(&target.id), &target.project, &[])?;
         let ready = self.ready(target).await?;
         self.missing_images(&ready.release).await?;
         let mut backup = None;
@@ -65,10 +63,13 @@ impl Run {
                 refuse(message, "`ffe-deploy history` lists the releases; name one with `--to`")
             });
         }
-        let entries = history::read_all(&self.layout.history(), &self.job.app.name, &self.job.environment.name);
-        let candidate = history::rollback_candidate(&entries, current_id).or_else(|| self.adopted_before(current_id));
+        let entries =
+            history::read_all(&self.layout.history(), &self.job.app.name, &self.job.environment.name);
+        let candidate =
+            history::rollback_candidate(&entries, current_id).or_else(|| self.adopted_before(current_id));
         let id = candidate.ok_or_else(|| {
-            let message = "there is no earlier successful release to roll back to; nothing was changed".to_owned();
+            let message =
+                "there is no earlier successful release to roll back to; nothing was changed".to_owned();
             refuse(message, "deploy a good release instead; `ffe-deploy history` tells what there was")
         })?;
         Ok(self.executor.load(&id)?)
@@ -84,7 +85,9 @@ impl Run {
                     image.pin, image.reference
                 );
                 let hint = "deploy that version again, or roll back to another release with `--to`";
-                return Err(FailureReport::new(ErrorKind::DockerError, "release.images", message).hint(hint).into());
+                return Err(FailureReport::new(ErrorKind::DockerError, "release.images", message)
+                    .hint(hint)
+                    .into());
             }
         }
         Ok(())
@@ -139,13 +142,15 @@ impl Run {
         let built = async {
             let current = self.current()?;
             let after = ReleaseId::from(&self.job.deployment_id);
-            self.journal(Phase::Preparing, current.as_ref(), Some(&after), project)?;
+            self.journal(Phase::Preparing, current.as_ref(), Some(&after), project, &[])?;
             let ready = self.prepare(staged, project, current.as_ref()).await?;
             self.discard(&ready.release.id);
             Ok::<Option<Release>, Stop>(current)
         };
         match built.await {
-            Ok(current) => Ending { release: current.clone(), before: current, ..Ending::of(Outcome::Succeeded) },
+            Ok(current) => {
+                Ending { release: current.clone(), before: current, ..Ending::of(Outcome::Succeeded) }
+            }
             Err(stop) => {
                 self.discard(&ReleaseId::from(&self.job.deployment_id));
                 self.aborted(&stop)
@@ -157,10 +162,16 @@ impl Run {
     fn refused(&self, stop: &Stop) -> Ending {
         let began = std::time::Instant::now();
         self.emitter.enter(Stage::Validating);
-        let told = super::run::stage_finished(Stage::Validating, StageOutcome::Failed, Some(stop.reason()), began);
+        let told =
+            super::run::stage_finished(Stage::Validating, StageOutcome::Failed, Some(stop.reason()), began);
         self.emitter.emit(crate::here!(), told);
         self.emitter.enter(Stage::Failed);
         let release = self.current().ok().flatten();
-        Ending { errors: vec![stop.failure()], before: release.clone(), release, ..Ending::of(Outcome::Refused) }
+        Ending {
+            errors: vec![stop.failure()],
+            before: release.clone(),
+            release,
+            ..Ending::of(Outcome::Refused)
+        }
     }
 }

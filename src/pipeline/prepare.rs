@@ -8,7 +8,7 @@ use super::run::{Done, Run};
 use super::stop::Stop;
 use crate::executor::compose::mounts::{self, Mounts};
 use crate::executor::compose::place::{self, Override, ServiceEnvFile};
-use crate::executor::compose::{ImageWork, Site, digest};
+use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
 use crate::executor::variables::Resolved;
 use crate::host::atomic::{self, WriteError};
 use crate::model::compose::ComposeModel;
@@ -43,7 +43,12 @@ impl Run {
     ///
     /// # Errors
     /// One of them failed or was cancelled; what runs was not touched.
-    pub async fn prepare(&self, staged: &Path, project: &str, current: Option<&Release>) -> Result<Ready, Stop> {
+    pub async fn prepare(
+        &self,
+        staged: &Path,
+        project: &str,
+        current: Option<&Release>,
+    ) -> Result<Ready, Stop> {
         let candidate = self.stage(Stage::Setup, self.set_up(staged, project)).await?;
         self.stage(Stage::Pulling, self.pull(&candidate, current)).await?;
         let (images, inputs) = self.stage(Stage::Building, self.build(&candidate, current)).await?;
@@ -71,7 +76,10 @@ impl Run {
         let home = self.executor.place_bundle(&id, staged)?;
         atomic::write(&home.join("env"), variables.env_file().as_bytes(), 0o600)?;
         let project_dir = self.layout.in_place().map_or_else(|| home.join("app"), Path::to_owned);
-        let files = place::service_env_files(&self.job, &project_dir, &self.layout, &variables)?;
+        let (files, missing) = place::service_env_files(&self.job, &project_dir, &self.layout, &variables)?;
+        if let Some(path) = missing.first() {
+            return Err(ExecutorError::NoEnvFile { path: self.layout.shared().join(path) }.into());
+        }
         place::write_env_files(&files, &project_dir, &home.join("env.d"))?;
         let site = Site {
             project: project.to_owned(),
@@ -98,8 +106,13 @@ impl Run {
     fn place_files(&self, candidate: &mut Candidate, env_files: &[ServiceEnvFile]) -> Result<(), Stop> {
         let entries = &self.job.bundle.entries;
         if self.layout.in_place().is_some() {
-            self.executor.keep_compose_files(&candidate.site, &self.job.app.compose_files, &candidate.home)?;
-            candidate.in_place = mounts::digests_in_place(&candidate.model, &candidate.site.project_dir, entries);
+            self.executor.keep_compose_files(
+                &candidate.site,
+                &self.job.app.compose_files,
+                &candidate.home,
+            )?;
+            candidate.in_place =
+                mounts::digests_in_place(&candidate.model, &candidate.site.project_dir, entries);
             for (number, file) in env_files.iter().enumerate() {
                 for service in &file.services {
                     let kept = candidate.home.join("env.d").join(number.to_string());
@@ -108,7 +121,8 @@ impl Run {
             }
             return Ok(());
         }
-        candidate.mounts = mounts::plan(&candidate.model, &candidate.site.project_dir, &self.job.app, entries);
+        candidate.mounts =
+            mounts::plan(&candidate.model, &candidate.site.project_dir, &self.job.app, entries);
         Ok(())
     }
 
@@ -193,7 +207,12 @@ impl Run {
             blobs: mounts.blobs().map(|blob| blob.digest.clone()).collect(),
             build_inputs,
             variables: variables.values.keys().cloned().collect(),
-            secrets: variables.secrets.iter().filter(|name| variables.values.contains_key(*name)).cloned().collect(),
+            secrets: variables
+                .secrets
+                .iter()
+                .filter(|name| variables.values.contains_key(*name))
+                .cloned()
+                .collect(),
             adopted: None,
         };
         self.executor.seal(&home, &release, &override_file)?;
@@ -204,8 +223,15 @@ impl Run {
     }
 
     /// Blobs and shared directories come last: only now the images' users are known.
-    fn last_files(&self, mounts: &Mounts, model: &ComposeModel, home: &Path, release: &Release) -> Result<(), Stop> {
-        let users = release.images.iter().map(|(service, image)| (service.clone(), image.user.clone())).collect();
+    fn last_files(
+        &self,
+        mounts: &Mounts,
+        model: &ComposeModel,
+        home: &Path,
+        release: &Release,
+    ) -> Result<(), Stop> {
+        let users =
+            release.images.iter().map(|(service, image)| (service.clone(), image.user.clone())).collect();
         Ok(self.executor.place_mounts(mounts, model, &home.join("app"), &users)?)
     }
 

@@ -26,25 +26,28 @@ impl Run {
             Phase::Switching | Phase::Verifying | Phase::Undoing => "undo",
         };
         let started = EventKind::RecoveryStarted {
-            unfinished: entry.deployment_id.to_string(),
+            unfinished: entry.job.deployment_id.to_string(),
             reached: entry.phase.as_str().to_owned(),
             decision: decision.to_owned(),
         };
         self.emitter.emit(here!(), started);
-        children::end_all(&entry.deployment_id, CHILDREN).await;
+        children::end_all(&entry.job.deployment_id, CHILDREN).await;
         let ending = match entry.phase {
             Phase::Preparing => self.discard_unfinished(entry),
             _ if finishing => self.finish_unfinished(entry),
             _ => self.undo_unfinished(entry).await,
         };
+        let ending = Ending { target: entry.after.clone(), ..ending };
         let outcome = ending.outcome.unwrap_or(Outcome::Failed);
-        let unfinished = entry.deployment_id.to_string();
+        let unfinished = entry.job.deployment_id.to_string();
         self.emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
         ending
     }
 
     fn discard_unfinished(&self, entry: &Entry) -> Ending {
-        if let Some(after) = entry.after.as_ref().filter(|after| after.as_str() == entry.deployment_id.as_str()) {
+        if let Some(after) =
+            entry.after.as_ref().filter(|after| after.as_str() == entry.job.deployment_id.as_str())
+        {
             self.discard(after);
         }
         self.emitter.enter(Stage::Failed);
@@ -99,14 +102,16 @@ impl Run {
         };
         self.emitter.emit(here!(), started);
         let began = Instant::now();
-        let back = self.stage_to_its_end(Stage::RollingBack, self.put_back(before, entry.after.as_ref())).await;
+        let back =
+            self.stage_to_its_end(Stage::RollingBack, self.put_back(before, entry.after.as_ref())).await;
         ending.before = Some(before.clone());
         match back {
             Ok(report) => {
                 self.emitter.enter(Stage::RolledBack);
                 let outcome = crate::model::StageOutcome::Succeeded;
                 let reason = Some(format!("{} is back and healthy", before.version));
-                self.emitter.emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
+                self.emitter
+                    .emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
                 ending.outcome = Some(Outcome::RolledBack);
                 ending.health = Some(report);
                 ending.release = Some(before.clone());
@@ -126,14 +131,15 @@ impl Run {
         if let Err(error) = self.executor.stop(&ids).await {
             ending.errors.push(error.report());
         }
-        ending.next_step = Some("there was no earlier release: the containers were stopped and kept; deploy again".into());
+        ending.next_step =
+            Some("there was no earlier release: the containers were stopped and kept; deploy again".into());
     }
 }
 
 fn died(entry: &Entry) -> FailureReport {
     let message = format!(
         "{} ended in the middle of `{}` without a result: its process was killed, or the host restarted",
-        entry.deployment_id,
+        entry.job.deployment_id,
         entry.phase.as_str()
     );
     FailureReport::new(ErrorKind::DeploymentError, "deployment.died", message).hint("deploy again")

@@ -13,7 +13,8 @@ use crate::here;
 use crate::history;
 use crate::host::layout::Layout;
 use crate::model::{
-    CheckResult, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release, ReleaseId, Stage, StageOutcome,
+    Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
+    ReleaseId, Stage, StageOutcome,
 };
 
 /// What one run needs. Recovery makes one, too, from the journal.
@@ -45,7 +46,11 @@ impl Run {
     ///
     /// # Errors
     /// The stage failed, or was cancelled.
-    pub async fn stage<T>(&self, stage: Stage, work: impl Future<Output = Result<Done<T>, Stop>>) -> Result<T, Stop> {
+    pub async fn stage<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<Done<T>, Stop>>,
+    ) -> Result<T, Stop> {
         let work = async {
             tokio::select! {
                 biased;
@@ -86,28 +91,32 @@ impl Run {
         self.emitter.enter(stage);
         let began = Instant::now();
         self.emitter.emit(here!(), EventKind::StageStarted {});
-        self.emitter.emit(here!(), stage_finished(stage, StageOutcome::Skipped, Some(reason.to_owned()), began));
+        self.emitter
+            .emit(here!(), stage_finished(stage, StageOutcome::Skipped, Some(reason.to_owned()), began));
     }
 
     /// Writes what is about to happen.
     ///
     /// # Errors
     /// It cannot be written; the change must not be made.
-    pub fn journal(&self, phase: Phase, before: Option<&Release>, after: Option<&ReleaseId>, project: &str) -> Result<(), Stop> {
+    pub fn journal(
+        &self,
+        phase: Phase,
+        before: Option<&Release>,
+        after: Option<&ReleaseId>,
+        project: &str,
+        containers: &[ContainerFacts],
+    ) -> Result<(), Stop> {
         let entry = Entry {
             schema: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            deployment_id: self.job.deployment_id.clone(),
-            correlation_id: self.job.correlation_id.clone(),
-            verb: self.job.action.verb().to_owned(),
-            requester: self.job.requester.clone(),
+            job: self.job.without_secrets(),
             started_at: self.started_at,
             phase,
             project: project.to_owned(),
             before: before.map(|release| release.id.clone()),
             after: after.cloned(),
-            version: self.job.version.label.clone(),
-            containers_before: BTreeMap::new(),
+            containers: containers.iter().map(|c| (c.id.clone(), c.service.clone())).collect(),
         };
         Ok(journal::write(&self.layout.journal(), &entry)?)
     }
@@ -125,29 +134,64 @@ impl Run {
     pub fn finish(&self, ending: Ending) -> DeploymentResult {
         let mut ending = ending;
         if let Err(error) = journal::clear(&self.layout.journal()) {
-            ending.errors.push(FailureReport::from_write(&error));
+            ending.errors.push(Stop::from(error).failure());
         }
-        let mut result = ending.into_result(self);
+        let target = ending.target.clone();
+        let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
         if self.job.action.is_recorded()
-            && let Err(error) = history::write(&self.layout.history(), &self.record(&result))
+            && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
         {
             let failure = error.report();
             self.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
             result.errors.push(failure);
         }
-        let last_word = EventKind::DeploymentFinished { is_final: true, result: Box::new(result.clone()) };
-        self.emitter.emit(here!(), last_word);
+        say_last_word(&self.emitter, &result);
         result
     }
 
-    fn record(&self, result: &DeploymentResult) -> HistoryRecord {
-        let config = serde_json::to_value(&self.job.app).unwrap_or_default();
-        HistoryRecord::of(result, &self.job, config)
+    fn record(&self, result: &DeploymentResult, target: Option<ReleaseId>) -> HistoryRecord {
+        let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+        let ended = (result.outcome, result.start_time, result.end_time);
+        let environment = self.job.environment.name.clone();
+        let deployment_id = self.job.deployment_id.clone();
+        let new = HistoryRecord::new(&self.job.app, environment, deployment_id, ended, &self.job.requester);
+        let reason = match &self.job.action {
+            Action::Rollback { reason, .. } => reason.clone(),
+            _ => None,
+        };
+        HistoryRecord {
+            version: self.job.version.label.clone(),
+            verb: result.verb.clone(),
+            release: target,
+            previous_release: id(&result.previous_release),
+            rolled_back_to: id(&result.rolled_back_to),
+            reason,
+            backup: result.backup.clone(),
+            checks: result.checks.clone(),
+            errors: result.errors.clone(),
+            ..new
+        }
     }
 }
 
+/// Ends a job that never became a run: its last word, and nothing in the history.
+pub fn last_word(job: &Job, emitter: &Emitter, started_at: Timestamp, ending: Ending) {
+    emitter.enter(Stage::Failed);
+    say_last_word(emitter, &ending.into_result(job, emitter, started_at));
+}
+
+fn say_last_word(emitter: &Emitter, result: &DeploymentResult) {
+    let last_word = EventKind::DeploymentFinished { is_final: true, result: Box::new(result.clone()) };
+    emitter.emit(here!(), last_word);
+}
+
 /// Returns the event of a stage's end.
-pub fn stage_finished(stage: Stage, outcome: StageOutcome, reason: Option<String>, began: Instant) -> EventKind {
+pub fn stage_finished(
+    stage: Stage,
+    outcome: StageOutcome,
+    reason: Option<String>,
+    began: Instant,
+) -> EventKind {
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
     let span = Span { name: stage.as_str().to_owned(), duration_ms: took_ms, status };
@@ -161,6 +205,8 @@ pub struct Ending {
     pub outcome: Option<Outcome>,
     /// Whether anything was changed.
     pub changed: bool,
+    /// Release that was to be brought live.
+    pub target: Option<ReleaseId>,
     /// Release that runs now.
     pub release: Option<Release>,
     /// Release that ran before.
@@ -189,24 +235,24 @@ impl Ending {
         Self { outcome: Some(outcome), ..Self::default() }
     }
 
-    fn into_result(self, run: &Run) -> DeploymentResult {
+    fn into_result(self, job: &Job, emitter: &Emitter, started_at: Timestamp) -> DeploymentResult {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
         let end_time = Timestamp::now();
-        let seconds = end_time.duration_since(run.started_at).as_secs_f64().max(0.0);
+        let seconds = end_time.duration_since(started_at).as_secs_f64().max(0.0);
         DeploymentResult {
-            deployment_id: run.job.deployment_id.clone(),
-            environment: Some(run.job.environment.name.clone()),
-            app: Some(run.job.app.name.clone()),
-            verb: run.job.action.verb().to_owned(),
-            stage: run.emitter.stage(),
-            start_time: run.started_at,
+            deployment_id: job.deployment_id.clone(),
+            environment: Some(job.environment.name.clone()),
+            app: Some(job.app.name.clone()),
+            verb: job.action.verb().to_owned(),
+            stage: emitter.stage(),
+            start_time: started_at,
             end_time,
             duration_seconds: (seconds * 1000.0).round() / 1000.0,
             outcome,
             status: outcome.status(),
             exit_code: outcome.exit().code(),
             changed: self.changed,
-            version: Some(run.job.version.label.clone()),
+            version: Some(job.version.label.clone()),
             previous_version: self.before.as_ref().map(|release| release.version.clone()),
             release: self.release.map(|release| release.id.to_string()),
             previous_release: self.before.map(|release| release.id.to_string()),

@@ -56,7 +56,9 @@ impl Stop {
     pub fn failure(&self) -> FailureReport {
         match self {
             Self::Failed(failure) => (**failure).clone(),
-            Self::Cancelled => FailureReport::new(ErrorKind::DeploymentError, "cancelled", "the deployment was cancelled"),
+            Self::Cancelled => {
+                FailureReport::new(ErrorKind::DeploymentError, "cancelled", "the deployment was cancelled")
+            }
         }
     }
 }

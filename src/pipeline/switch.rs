@@ -13,8 +13,8 @@ use crate::health;
 use crate::here;
 use crate::host::atomic;
 use crate::model::{
-    ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome, Release,
-    ReleaseId, Severity, Stage, Verdict,
+    ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome,
+    Release, ReleaseId, Severity, Stage, Verdict,
 };
 
 /// Most services whose logs are collected after a failure.
@@ -47,6 +47,7 @@ impl Run {
             Err(stop) => self.undo(target, before, &stop, manner).await,
         };
         ending.services = services;
+        ending.target = Some(target.release.id.clone());
         ending.changed = true;
         ending.before = before.cloned();
         ending
@@ -59,7 +60,7 @@ impl Run {
         manner: Manner,
         old: &[ContainerFacts],
     ) -> Result<Done<()>, Stop> {
-        self.journal(Phase::Switching, before, Some(&target.release.id), &target.release.project)?;
+        self.journal(Phase::Switching, before, Some(&target.release.id), &target.release.project, old)?;
         if manner.down_first {
             self.executor.down(&target.site, &[]).await?;
         }
@@ -73,13 +74,18 @@ impl Run {
         let new = self.executor.containers(&target.site.project).await.unwrap_or_default();
         let changes = changes(old, &new);
         for (service, change) in &changes {
-            self.emitter.emit(here!(), EventKind::ServiceChanged { service: service.clone(), change: *change });
+            self.emitter
+                .emit(here!(), EventKind::ServiceChanged { service: service.clone(), change: *change });
         }
         changes
     }
 
-    async fn verify_stage(&self, target: &Ready, before: Option<&Release>) -> Result<Done<HealthReport>, Stop> {
-        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project)?;
+    async fn verify_stage(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+    ) -> Result<Done<HealthReport>, Stop> {
+        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project, &[])?;
         let report = self.verify(target, &target.release.app.health, true).await?;
         Ok(Done::Did(report))
     }
@@ -88,10 +94,22 @@ impl Run {
     ///
     /// # Errors
     /// A check that counts failed; its service's last log lines are told.
-    async fn verify(&self, target: &Ready, spec: &HealthSpec, cancellable: bool) -> Result<HealthReport, Stop> {
+    async fn verify(
+        &self,
+        target: &Ready,
+        spec: &HealthSpec,
+        cancellable: bool,
+    ) -> Result<HealthReport, Stop> {
         let one_shot = &target.release.app.one_shot;
         let environment = &self.job.environment;
-        let checks = self.executor.checks(spec, &target.model, &target.site, one_shot, environment, &target.variables)?;
+        let checks = self.executor.checks(
+            spec,
+            &target.model,
+            &target.site,
+            one_shot,
+            environment,
+            &target.variables,
+        )?;
         let tell = |kind| self.emitter.emit(here!(), kind);
         let cancelled = async {
             if cancellable {
@@ -107,7 +125,8 @@ impl Run {
         if report.is_acceptable() {
             return Ok(report);
         }
-        let failed: Vec<_> = report.checks.iter().filter(|c| c.verdict == Verdict::Failed && !c.optional).collect();
+        let failed: Vec<_> =
+            report.checks.iter().filter(|c| c.verdict == Verdict::Failed && !c.optional).collect();
         let services: Vec<String> = checks
             .iter()
             .filter(|check| failed.iter().any(|result| result.name == check.name))
@@ -127,7 +146,8 @@ impl Run {
         let mut told: Vec<&String> = services.iter().collect();
         told.dedup();
         for service in told.into_iter().take(EXPLAINED) {
-            if let Some(explanation) = health::explain_failure(&self.executor.docker, project, service).await {
+            if let Some(explanation) = health::explain_failure(&self.executor.docker, project, service).await
+            {
                 self.emitter.emit(here!(), explanation.into());
             }
         }
@@ -137,7 +157,13 @@ impl Run {
     async fn commit(&self, target: &Ready, before: Option<&Release>, report: HealthReport) -> Ending {
         let committed = self
             .stage_to_its_end(Stage::Complete, async {
-                self.journal(Phase::Committing, before, Some(&target.release.id), &target.release.project)?;
+                self.journal(
+                    Phase::Committing,
+                    before,
+                    Some(&target.release.id),
+                    &target.release.project,
+                    &[],
+                )?;
                 self.make_current(&target.release.id, before)?;
                 Ok(Done::Did(()))
             })
@@ -146,7 +172,10 @@ impl Run {
         if let Err(stop) = committed {
             ending.outcome = Some(Outcome::Failed);
             ending.errors.push(stop.failure());
-            ending.next_step = Some("the new release runs and is healthy, but could not be recorded; run `ffe-deploy recover`".into());
+            ending.next_step = Some(
+                "the new release runs and is healthy, but could not be recorded; run `ffe-deploy recover`"
+                    .into(),
+            );
         }
         ending.urls = super::urls::of(&target.model, target.release.app.url.as_deref());
         ending.checks.clone_from(&report.checks);
@@ -174,10 +203,15 @@ impl Run {
         let again = before.filter(|before| before.id != target.release.id);
         match again {
             _ if manner.repair => {
-                ending.next_step = Some("the release that was current is not healthy: roll back with `ffe-deploy rollback`".into());
+                ending.next_step = Some(
+                    "the release that was current is not healthy: roll back with `ffe-deploy rollback`"
+                        .into(),
+                );
             }
             _ if !target.release.app.automatic_rollback && *stop != Stop::Cancelled => {
-                ending.next_step = Some("automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release".into());
+                ending.next_step = Some(
+                    "automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release".into(),
+                );
             }
             Some(before) => self.roll_back_to(before, target, stop, &mut ending).await,
             None => self.stop_first(target, stop, &mut ending).await,
@@ -195,7 +229,8 @@ impl Run {
             reason: stop.reason(),
         };
         self.emitter.emit(here!(), started);
-        let back = self.stage_to_its_end(Stage::RollingBack, self.put_back(before, Some(&target.release.id))).await;
+        let back =
+            self.stage_to_its_end(Stage::RollingBack, self.put_back(before, Some(&target.release.id))).await;
         match back {
             Ok(report) => {
                 self.skip_to_rolled_back(before);
@@ -204,11 +239,14 @@ impl Run {
                 ending.health = Some(report);
                 ending.release = Some(before.clone());
                 ending.rolled_back_to = Some(before.id.clone());
-                ending.next_step = Some("mend what failed and deploy again; the release before runs and is healthy".into());
+                ending.next_step =
+                    Some("mend what failed and deploy again; the release before runs and is healthy".into());
             }
             Err(worse) => {
                 ending.errors.push(worse.failure());
-                ending.next_step = Some("look at the host now: neither the new release nor the one before is healthy".into());
+                ending.next_step = Some(
+                    "look at the host now: neither the new release nor the one before is healthy".into(),
+                );
             }
         }
     }
@@ -226,8 +264,12 @@ impl Run {
     ///
     /// # Errors
     /// It is not whole, cannot be applied, or is not healthy.
-    pub async fn put_back(&self, before: &Release, failed: Option<&ReleaseId>) -> Result<Done<HealthReport>, Stop> {
-        self.journal(Phase::Undoing, Some(before), failed, &before.project)?;
+    pub async fn put_back(
+        &self,
+        before: &Release,
+        failed: Option<&ReleaseId>,
+    ) -> Result<Done<HealthReport>, Stop> {
+        self.journal(Phase::Undoing, Some(before), failed, &before.project, &[])?;
         let ready = self.ready(before.clone()).await?;
         self.executor.up(&ready.site, &ready.model, &[]).await?;
         let report = self.verify(&ready, &before.app.health, false).await?;
@@ -295,7 +337,15 @@ fn unwell_services(containers: &[ContainerFacts]) -> Vec<String> {
 fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
     let words: Vec<String> = failed
         .iter()
-        .map(|check| format!("`{}` is not healthy after {} s ({}): {}", check.name, check.waited_ms / 1000, check.asked, check.detail))
+        .map(|check| {
+            format!(
+                "`{}` is not healthy after {} s ({}): {}",
+                check.name,
+                check.waited_ms / 1000,
+                check.asked,
+                check.detail
+            )
+        })
         .collect();
     let hint = "look at the log lines above and at the service's configuration; then deploy again";
     FailureReport::new(ErrorKind::HealthCheckError, "health.failed", words.join("; ")).hint(hint)

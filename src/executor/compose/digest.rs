@@ -34,7 +34,8 @@ pub fn of_inputs(
 
 /// Returns the digest of a whole release: its inputs, and the ids of its images.
 pub fn of_release(inputs: &str, images: &BTreeMap<String, PinnedImage>) -> String {
-    let ids: BTreeMap<&String, &String> = images.iter().map(|(service, image)| (service, &image.id)).collect();
+    let ids: BTreeMap<&String, &String> =
+        images.iter().map(|(service, image)| (service, &image.id)).collect();
     of_text(&format!("{inputs}\n{ids:?}"))
 }
 

@@ -2,7 +2,6 @@
 //! registry (DESIGN section 6, images). Changes go through the `docker` CLI.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -91,7 +90,11 @@ impl ComposeExecutor {
         reference: &str,
     ) -> Result<bool, ExecutorError> {
         let present = self.docker.image(reference).await?.is_some();
-        let policy = work.model.raw.pointer(&format!("/services/{}/pull_policy", pointer(name))).and_then(Value::as_str);
+        let policy = work
+            .model
+            .raw
+            .pointer(&format!("/services/{}/pull_policy", pointer(name)))
+            .and_then(Value::as_str);
         if policy == Some("never") || (service.build.is_some() && service.image.is_none()) {
             return Ok(false);
         }
@@ -115,9 +118,11 @@ impl ComposeExecutor {
                 self.notice_base(reference, &source);
                 Ok(())
             }
-            (Err(source), _) => {
-                Err(ExecutorError::Pull { service: service.to_owned(), reference: reference.to_owned(), source })
-            }
+            (Err(source), _) => Err(ExecutorError::Pull {
+                service: service.to_owned(),
+                reference: reference.to_owned(),
+                source,
+            }),
             (Ok(finished), None) => Err(ExecutorError::NoImage {
                 service: service.to_owned(),
                 reference: reference.to_owned(),
@@ -139,7 +144,10 @@ impl ComposeExecutor {
 
     /// Graceful degradation (R000-68): what is present, or what the build will miss by itself, only warns.
     fn notice_base(&self, image: &str, source: &ProcessError) {
-        let notice = format!("could not pull `{image}`: {}; the copy on the host is used, if there is one", last(source));
+        let notice = format!(
+            "could not pull `{image}`: {}; the copy on the host is used, if there is one",
+            last(source)
+        );
         let hint = Some("check the network and the registry; the next deploy asks again".to_owned());
         let code = "image.pull".to_owned();
         self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
@@ -154,7 +162,8 @@ impl ComposeExecutor {
     fn bases(&self, work: &ImageWork<'_>) -> Vec<(String, String)> {
         let mut bases = Vec::new();
         for (name, service) in work.model.services.iter().filter(|(_, service)| work.is_built(service)) {
-            let Some(path) = service.build.as_ref().and_then(crate::model::compose::Build::dockerfile_path) else {
+            let Some(path) = service.build.as_ref().and_then(crate::model::compose::Build::dockerfile_path)
+            else {
                 continue;
             };
             let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -167,7 +176,10 @@ impl ComposeExecutor {
     ///
     /// # Errors
     /// Docker does not answer.
-    pub async fn build_inputs(&self, work: &ImageWork<'_>) -> Result<BTreeMap<String, String>, ExecutorError> {
+    pub async fn build_inputs(
+        &self,
+        work: &ImageWork<'_>,
+    ) -> Result<BTreeMap<String, String>, ExecutorError> {
         let mut ids = BTreeMap::new();
         for (_, base) in self.bases(work) {
             let id = self.docker.image(&base).await?.map_or_else(String::new, |facts| facts.id);
@@ -175,7 +187,8 @@ impl ComposeExecutor {
         }
         let mut inputs = BTreeMap::new();
         for (name, build) in work.model.built().filter(|_| work.build == BuildMode::Host) {
-            let raw = work.model.raw.pointer(&format!("/services/{}/build", pointer(name))).unwrap_or(&Value::Null);
+            let raw =
+                work.model.raw.pointer(&format!("/services/{}/build", pointer(name))).unwrap_or(&Value::Null);
             let digest = super::digest::of_build(build, raw, &work.site.project_dir, work.bundle, &ids);
             inputs.insert(name.to_owned(), digest);
         }
@@ -201,7 +214,12 @@ impl ComposeExecutor {
         Ok(built)
     }
 
-    async fn build_one(&self, work: &ImageWork<'_>, name: &str, service: &Service) -> Result<(), ExecutorError> {
+    async fn build_one(
+        &self,
+        work: &ImageWork<'_>,
+        name: &str,
+        service: &Service,
+    ) -> Result<(), ExecutorError> {
         let mut command = self.compose.command(&work.site.call()).arg("build");
         if work.no_cache {
             command = command.arg("--no-cache");
@@ -225,8 +243,12 @@ impl ComposeExecutor {
         name: &str,
         inputs: &BTreeMap<String, String>,
     ) -> Result<Option<PinnedImage>, ExecutorError> {
-        let Some(current) = work.current.filter(|_| !work.no_cache && !work.in_place) else { return Ok(None) };
-        let Some(image) = current.images.get(name).filter(|_| current.build_inputs.get(name) == inputs.get(name)) else {
+        let Some(current) = work.current.filter(|_| !work.no_cache && !work.in_place) else {
+            return Ok(None);
+        };
+        let Some(image) =
+            current.images.get(name).filter(|_| current.build_inputs.get(name) == inputs.get(name))
+        else {
             return Ok(None);
         };
         let present = self.docker.image(&image.id).await?.is_some();
@@ -247,13 +269,20 @@ impl ComposeExecutor {
         for (name, service) in &work.model.services {
             let reference = work.reference(name, service);
             let is_built = work.is_built(service);
-            let reused = if is_built && !built.contains(name) { self.reusable(work, name, inputs).await? } else { None };
+            let reused = if is_built && !built.contains(name) {
+                self.reusable(work, name, inputs).await?
+            } else {
+                None
+            };
             let wanted = reused.as_ref().map_or(&reference, |image| &image.id);
             let Some(facts) = self.docker.image(wanted).await? else {
                 let said = "it is not on the host".to_owned();
                 return Err(ExecutorError::NoImage { service: name.clone(), reference, said });
             };
-            pins.insert(name.clone(), self.pin_one(&work.site.project, name, reference, &facts, is_built).await?);
+            pins.insert(
+                name.clone(),
+                self.pin_one(&work.site.project, name, reference, &facts, is_built).await?,
+            );
         }
         Ok(pins)
     }
@@ -271,7 +300,9 @@ impl ComposeExecutor {
         let pin = format!("ffe-deploy/{}/{}:{short}", path_part(project), path_part(service));
         if self.docker.image(&pin).await?.is_none_or(|found| found.id != facts.id) {
             let command = Command::new("docker").args(["tag", facts.id.as_str(), pin.as_str()]);
-            process::output(&command).await.map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
+            process::output(&command)
+                .await
+                .map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
         }
         Ok(PinnedImage {
             reference,
@@ -289,7 +320,12 @@ impl ComposeExecutor {
     ///
     /// # Errors
     /// Docker does not know it.
-    pub async fn pin_image(&self, project: &str, service: &str, id: &str) -> Result<PinnedImage, ExecutorError> {
+    pub async fn pin_image(
+        &self,
+        project: &str,
+        service: &str,
+        id: &str,
+    ) -> Result<PinnedImage, ExecutorError> {
         let Some(facts) = self.docker.image(id).await? else {
             let (service, said) = (service.to_owned(), "it is not on the host".to_owned());
             return Err(ExecutorError::NoImage { service, reference: id.to_owned(), said });
@@ -326,9 +362,7 @@ fn last(source: &ProcessError) -> String {
 /// Returns whether a reference names a registry: its first part has a dot or a port, or is `localhost`.
 /// (`postgres:16` and `org/app:1` are Docker Hub's short forms.)
 fn has_registry(reference: &str) -> bool {
-    reference
-        .split_once('/')
-        .is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+    reference.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
 }
 
 /// Our own pins are never in a registry.

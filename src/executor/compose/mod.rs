@@ -18,17 +18,15 @@ pub use scene::{Scene, of_current, of_project};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
 use crate::executor::variables::{Resolved, VariablesError};
-use crate::health::{Check, HealthError, PublishedPort, ServiceFacts, plan_checks};
+use crate::health::{Check, HealthError, ServiceFacts, plan_checks};
 use crate::here;
 use crate::host::atomic::WriteError;
 use crate::host::compose::{Call, Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::host::process::{self, Command, ProcessError, Stream};
-use crate::model::compose::{ComposeModel, Healthcheck};
-use crate::model::{
-    ContainerFacts, Environment, ErrorKind, FailureReport, HealthSpec, Release, ReleaseId,
-};
+use crate::model::compose::ComposeModel;
+use crate::model::{ContainerFacts, Environment, ErrorKind, FailureReport, HealthSpec, Release, ReleaseId};
 use crate::text::{Redactor, harmless};
 
 /// Longest `up`: `depends_on: service_healthy` waits inside it (DESIGN, the deadline of `deploying`).
@@ -115,16 +113,23 @@ impl ExecutorError {
             Self::Docker(error) => error.report(),
             Self::Variables(error) => error.report(),
             Self::Health(error) => error.report(),
-            Self::Write(error) if error.is_full() => {
-                of(ErrorKind::DeploymentError, "host.disk", "free space on the host's disk, then deploy again")
-            }
-            Self::Write(_) => {
-                of(ErrorKind::DeploymentError, "host.write", "make the directory writable for the user that deploys")
-            }
+            Self::Write(error) if error.is_full() => of(
+                ErrorKind::DeploymentError,
+                "host.disk",
+                "free space on the host's disk, then deploy again",
+            ),
+            Self::Write(_) => of(
+                ErrorKind::DeploymentError,
+                "host.write",
+                "make the directory writable for the user that deploys",
+            ),
             Self::NoEnvFile { path } => of(
                 ErrorKind::ConfigurationError,
                 "env.file",
-                &format!("create {} on the host from the project's example, or keep it beside the project", path.display()),
+                &format!(
+                    "create {} on the host from the project's example, or keep it beside the project",
+                    path.display()
+                ),
             ),
             Self::Pull { .. } | Self::NoImage { .. } => of(
                 ErrorKind::DockerError,
@@ -135,7 +140,9 @@ impl ExecutorError {
                 of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
             }
             Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", "look at the log lines above"),
-            Self::NoRelease { .. } => of(ErrorKind::DeploymentError, "release.damaged", "deploy again from the project"),
+            Self::NoRelease { .. } => {
+                of(ErrorKind::DeploymentError, "release.damaged", "deploy again from the project")
+            }
         }
     }
 
@@ -330,7 +337,7 @@ impl ComposeExecutor {
         environment: &Environment,
         variables: &Resolved,
     ) -> Result<Vec<Check>, ExecutorError> {
-        let services: Vec<ServiceFacts> = facts(model, one_shot);
+        let services = ServiceFacts::of_model(model, one_shot);
         let name = environment.name.as_str();
         let directory = &site.project_dir;
         let values = &variables.values;
@@ -356,33 +363,14 @@ pub fn load(layout: &Layout, id: &ReleaseId) -> Result<Release, ExecutorError> {
     whole.ok_or_else(|| ExecutorError::NoRelease { id: id.clone(), path })
 }
 
-/// Returns what checks need to know of each service.
-fn facts(model: &ComposeModel, one_shot: &[String]) -> Vec<ServiceFacts> {
-    let of = |(name, service): (&String, &crate::model::compose::Service)| ServiceFacts {
-        name: name.clone(),
-        published: service.ports.iter().filter(|port| port.is_tcp()).filter_map(published).collect(),
-        has_healthcheck: service.healthcheck == Healthcheck::Present,
-        one_shot: model.is_one_shot(name, one_shot),
-        replicas: usize::try_from(service.replicas()).unwrap_or(1),
-    };
-    model.services.iter().map(of).collect()
-}
-
-fn published(port: &crate::model::compose::Port) -> Option<PublishedPort> {
-    let range = port.published?;
-    (range.first == range.last).then(|| PublishedPort {
-        container: port.target,
-        host_ip: port.host_ip.clone(),
-        published: range.first,
-    })
-}
-
 /// Says what happened to each service between two looks.
 pub fn changes(before: &[ContainerFacts], after: &[ContainerFacts]) -> BTreeMap<String, ServiceChange> {
     let by_service = |containers: &[ContainerFacts]| {
         let mut map: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
         for container in containers {
-            map.entry(container.service.clone()).or_default().push((container.id.clone(), container.started_at.clone()));
+            map.entry(container.service.clone())
+                .or_default()
+                .push((container.id.clone(), container.started_at.clone()));
         }
         map
     };

@@ -45,11 +45,18 @@ pub struct Shared {
 }
 
 /// Sorts the relative sources of a model. `project` is the directory against which Compose resolved them.
-pub fn plan(model: &ComposeModel, project: &Path, app: &App, bundle: &BTreeMap<String, BundleEntry>) -> Mounts {
+pub fn plan(
+    model: &ComposeModel,
+    project: &Path,
+    app: &App,
+    bundle: &BTreeMap<String, BundleEntry>,
+) -> Mounts {
     let mut mounts = Mounts::default();
     for (service, definition) in &model.services {
         for mount in definition.volumes.iter().filter(|mount| mount.kind == MountKind::Bind) {
-            let Some(relative) = mount.source.as_deref().and_then(|source| relative(source, project)) else { continue };
+            let Some(relative) = mount.source.as_deref().and_then(|source| relative(source, project)) else {
+                continue;
+            };
             mounts.add(&relative, Some(service), app, bundle);
         }
     }
@@ -69,7 +76,8 @@ pub fn digests_in_place(
 ) -> BTreeMap<String, String> {
     let digest_of = |service: &crate::model::compose::Service| {
         let sources = service.volumes.iter().filter_map(|mount| relative(mount.bind_source()?, project));
-        let digests: Vec<String> = sources.filter_map(|source| Some(Blob::of(&source, bundle)?.digest)).collect();
+        let digests: Vec<String> =
+            sources.filter_map(|source| Some(Blob::of(&source, bundle)?.digest)).collect();
         (!digests.is_empty()).then(|| super::digest::of_text(&digests.join("\n")))
     };
     model.services.iter().filter_map(|(name, service)| Some((name.clone(), digest_of(service)?))).collect()
@@ -90,7 +98,8 @@ impl Mounts {
             return;
         }
         self.sources.insert(source.to_owned(), Source::Shared(source.to_owned()));
-        let is_file = blob.as_ref().map_or_else(|| service.is_none() || looks_like_a_file(source), Blob::is_file);
+        let is_file =
+            blob.as_ref().map_or_else(|| service.is_none() || looks_like_a_file(source), Blob::is_file);
         let shared = self.shared.entry(source.to_owned()).or_insert_with(|| Shared {
             services: BTreeSet::new(),
             is_file,
@@ -119,20 +128,27 @@ impl Mounts {
     /// Returns an error for each file that must be on the host and is not.
     pub fn missing(&self, layout: &Layout, app: &App) -> Vec<Finding> {
         let made = |path: &str| app.setup.databases.iter().any(|database| database == path);
-        let wanted = self.shared.iter().filter(|(path, shared)| shared.is_file && !shared.seed && !made(path));
+        let wanted =
+            self.shared.iter().filter(|(path, shared)| shared.is_file && !shared.seed && !made(path));
         wanted
             .map(|(path, _)| layout.shared().join(path))
             .filter(|path| !path.exists())
             .map(|path| {
                 let message = format!("`{}` is mounted as a file and is not there", path.display());
-                let hint = format!("create {} on the host, or let git track it in the project", path.display());
+                let hint =
+                    format!("create {} on the host, or let git track it in the project", path.display());
                 Finding::error("compose.bind-source", message, hint)
             })
             .collect()
     }
 
     /// Returns the mounts of each service that the override must move, in Compose's long form.
-    pub fn moved(&self, model: &ComposeModel, project: &Path, layout: &Layout) -> BTreeMap<String, Vec<Value>> {
+    pub fn moved(
+        &self,
+        model: &ComposeModel,
+        project: &Path,
+        layout: &Layout,
+    ) -> BTreeMap<String, Vec<Value>> {
         let mut moved: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for (name, service) in &model.services {
             for mount in &service.volumes {

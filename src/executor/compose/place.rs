@@ -32,15 +32,18 @@ pub struct ServiceEnvFile {
 /// Finds the content of every env file that services name and git does not track (DESIGN section 6): the runner's
 /// file, else the host's in `shared/`, else, for `.env` and `.env.<environment>`, the release's variables.
 ///
+/// The second list names those that are required and have no content anywhere.
+///
 /// # Errors
-/// One has no content anywhere, and is required.
+/// A compose file is no YAML.
 pub fn service_env_files(
     job: &Job,
     project: &Path,
     layout: &Layout,
     variables: &Resolved,
-) -> Result<Vec<ServiceEnvFile>, ExecutorError> {
+) -> Result<(Vec<ServiceEnvFile>, Vec<String>), ExecutorError> {
     let mut found: BTreeMap<String, ServiceEnvFile> = BTreeMap::new();
+    let mut missing = Vec::new();
     for file in &job.app.compose_files {
         let Ok(text) = fs::read(project.join(file)) else { continue };
         for reference in env_file_references(&text).map_err(ExecutorError::Compose)? {
@@ -53,12 +56,12 @@ pub fn service_env_files(
                     let entry = ServiceEnvFile { path: path.clone(), content, services: Vec::new() };
                     found.entry(path).or_insert(entry).services.push(reference.service);
                 }
-                None if reference.required => return Err(ExecutorError::NoEnvFile { path: layout.shared().join(path) }),
+                None if reference.required => missing.push(path),
                 None => {}
             }
         }
     }
-    Ok(found.into_values().collect())
+    Ok((found.into_values().collect(), missing))
 }
 
 fn is_tracked(job: &Job, path: &str) -> bool {
@@ -72,7 +75,11 @@ fn content_of(job: &Job, path: &str, layout: &Layout, variables: &Resolved) -> O
         .get(path)
         .cloned()
         .or_else(|| fs::read_to_string(layout.shared().join(path)).ok())
-        .or_else(|| (path == ".env" || path == environment).then(|| variables.service_env_file()))
+        .or_else(|| {
+            // In place nothing of the project is written, so nothing can be rendered into it.
+            let rendered = layout.in_place().is_none() && (path == ".env" || path == environment);
+            rendered.then(|| variables.service_env_file())
+        })
 }
 
 /// Puts service env files where Compose looks for them. On a root they lie outside `app/`, and a symlink leads there,
@@ -165,7 +172,10 @@ impl Override<'_> {
             service.insert("volumes".to_owned(), Value::Array(volumes));
         }
         if let Some(files) = self.env_files.get(name) {
-            service.insert("env_file".to_owned(), json!(files.iter().map(|f| mounts::escaped(f)).collect::<Vec<_>>()));
+            service.insert(
+                "env_file".to_owned(),
+                json!(files.iter().map(|f| mounts::escaped(f)).collect::<Vec<_>>()),
+            );
         }
         Value::Object(service)
     }
@@ -195,7 +205,12 @@ impl ComposeExecutor {
     ///
     /// # Errors
     /// They cannot be read or written.
-    pub fn keep_compose_files(&self, site: &Site, files: &[String], home: &Path) -> Result<(), ExecutorError> {
+    pub fn keep_compose_files(
+        &self,
+        site: &Site,
+        files: &[String],
+        home: &Path,
+    ) -> Result<(), ExecutorError> {
         for file in files {
             let kept = home.join("app").join(file);
             if let Some(parent) = kept.parent() {
@@ -238,7 +253,9 @@ impl ComposeExecutor {
     }
 
     fn seed(&self, from: &Path, target: &Path, path: &str) -> Result<(), ExecutorError> {
-        if let Some(parent) = Path::new(path).parent().and_then(Path::to_str).filter(|parent| !parent.is_empty()) {
+        if let Some(parent) =
+            Path::new(path).parent().and_then(Path::to_str).filter(|parent| !parent.is_empty())
+        {
             make_shared(&self.layout.shared(), parent)?;
         }
         copy_tree(from, target).map_err(WriteError::at(target))?;
@@ -258,7 +275,8 @@ impl ComposeExecutor {
         if target.metadata().is_ok_and(|meta| meta.uid() == uid) {
             return;
         }
-        let notice = format!("{} could not be given to uid {uid}, as which its service runs", target.display());
+        let notice =
+            format!("{} could not be given to uid {uid}, as which its service runs", target.display());
         let hint = Some(format!("run once on the host: `sudo chown {uid} {}`", target.display()));
         let code = "files.owner".to_owned();
         self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
@@ -286,7 +304,8 @@ fn owner_of(service: &str, model: &ComposeModel, users: &BTreeMap<String, String
 
 /// Makes a directory below `shared/`, never through a symlink that a container planted (DESIGN section 10).
 fn make_shared(shared: &Path, path: &str) -> Result<(), ExecutorError> {
-    let at = || WriteError::at(&shared.join(path));
+    let target = shared.join(path);
+    let at = || WriteError::at(&target);
     let directory = cap_std::fs::Dir::open_ambient_dir(shared, cap_std::ambient_authority()).map_err(at())?;
     directory.create_dir_all(path).map_err(at())?;
     // The umask of the agent is 077; what containers mount must be readable for them (DESIGN section 6).

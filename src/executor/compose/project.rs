@@ -24,6 +24,8 @@ fn written(files: &[PathBuf]) -> Option<String> {
     struct Named {
         name: Option<String>,
     }
-    let names = files.iter().filter_map(|file| serde_saphyr::from_str::<Named>(&fs::read_to_string(file).ok()?).ok()?.name);
+    let names = files
+        .iter()
+        .filter_map(|file| serde_saphyr::from_str::<Named>(&fs::read_to_string(file).ok()?).ok()?.name);
     names.filter(|name| !name.contains('$')).last()
 }

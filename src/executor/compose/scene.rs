@@ -22,6 +22,8 @@ pub struct Scene {
     pub variables: Resolved,
     /// The current release, when there is one.
     pub current: Option<Release>,
+    /// Env files that services need and nobody has.
+    pub missing_env_files: Vec<String>,
     _memory: Vec<MemoryFile>,
 }
 
@@ -29,11 +31,16 @@ pub struct Scene {
 ///
 /// # Errors
 /// Its directory is not whole.
-pub async fn of_current(compose: &Compose, layout: &Layout, release: Release) -> Result<Scene, ExecutorError> {
+pub async fn of_current(
+    compose: &Compose,
+    layout: &Layout,
+    release: Release,
+) -> Result<Scene, ExecutorError> {
     let site = Site::of_release(layout, &release);
     let variables = Resolved::of_release(&layout.release(&release.id).join("env"), &release.secrets)?;
     let model = compose.config(&site.call(), &variables.redactor()).await;
-    Ok(Scene { site, model, variables, current: Some(release), _memory: Vec::new() })
+    let (missing_env_files, _memory) = (Vec::new(), Vec::new());
+    Ok(Scene { site, model, variables, current: Some(release), missing_env_files, _memory })
 }
 
 /// Returns the scene of a project's files in `project_dir`; secrets are in memory only.
@@ -51,7 +58,7 @@ pub async fn of_project(
     let variables = Resolved::of(&job.variables, layout.in_place().is_none().then_some(host_file.as_path()))?;
     let env = remember(variables.env_file().as_bytes())?;
     let files: Vec<PathBuf> = job.app.compose_files.iter().map(|file| project_dir.join(file)).collect();
-    let service_files = place::service_env_files(job, project_dir, layout, &variables)?;
+    let (service_files, missing_env_files) = place::service_env_files(job, project_dir, layout, &variables)?;
     let mut memory = link_env_files(&service_files, project_dir)?;
     let site = Site {
         project: project::name(&job.app, &job.environment, &variables, &files),
@@ -62,7 +69,7 @@ pub async fn of_project(
     };
     memory.push(env);
     let model = compose.config(&site.call(), &variables.redactor()).await;
-    Ok(Scene { site, model, variables, current, _memory: memory })
+    Ok(Scene { site, model, variables, current, missing_env_files, _memory: memory })
 }
 
 /// Shows Compose the env files that lie nowhere in the project, by links into memory.
