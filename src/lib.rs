@@ -7,4 +7,5 @@ pub mod event;
 pub mod host;
 pub mod model;
 pub mod pipeline;
+pub mod preflight;
 pub mod text;
