@@ -1,8 +1,5 @@
 //! Does Compose serve, and does the model keep the rules (C05, C20, R003-27, R003-43).
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
-
 use super::{Subject, listed};
 use crate::host::compose::ComposeError;
 use crate::host::docker::{Docker, DockerError};
@@ -52,196 +49,6 @@ pub(super) fn model(subject: &Subject<'_>) -> Vec<Finding> {
             vec![Finding::error(&report.code, message, report.hint.unwrap_or_default())]
         }
     }
-}
-
-/// `compose.external`: what the model wants to find, and does not make.
-pub(super) async fn externals(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
-    let Some(model) = subject.known_model() else { return Vec::new() };
-    let mut findings = external_files(model);
-    if let Ok(docker) = engine {
-        findings.extend(external_networks(model, docker).await);
-        findings.extend(external_volumes(model, docker).await);
-    }
-    if findings.is_empty() && engine.is_ok() {
-        findings.push(Finding::passed("compose.external", "external networks and volumes are there"));
-    }
-    findings
-}
-
-async fn external_networks(model: &ComposeModel, docker: &Docker) -> Vec<Finding> {
-    let wanted: Vec<&String> = model
-        .networks
-        .iter()
-        .filter(|(_, n)| n.external)
-        .map(|(key, n)| n.name.as_ref().unwrap_or(key))
-        .collect();
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    match docker.networks().await {
-        Ok(there) => wanted
-            .into_iter()
-            .filter(|name| !there.contains(name))
-            .map(|name| absent("network", name))
-            .collect(),
-        Err(error) => vec![unknown("networks", &error)],
-    }
-}
-
-async fn external_volumes(model: &ComposeModel, docker: &Docker) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (key, volume) in model.volumes.iter().filter(|(_, volume)| volume.external) {
-        let name = volume.name.as_ref().unwrap_or(key);
-        match docker.volume(name).await {
-            Ok(Some(_)) => {}
-            Ok(None) => findings.push(absent("volume", name)),
-            Err(error) => findings.push(unknown("volumes", &error)),
-        }
-    }
-    findings
-}
-
-fn absent(kind: &str, name: &str) -> Finding {
-    Finding::error(
-        "compose.external",
-        format!("external {kind} `{name}` does not exist on this host"),
-        format!("create it: `docker {kind} create {name}`"),
-    )
-    .detail(kind, name)
-}
-
-fn unknown(what: &str, error: &DockerError) -> Finding {
-    let report = error.report();
-    Finding::error(
-        "compose.external",
-        format!("could not ask for the external {what}: {}", crate::text::harmless(&report.message)),
-        report.hint.unwrap_or_default(),
-    )
-}
-
-/// Compose refuses these outside a swarm, but only in `up`.
-fn external_files(model: &ComposeModel) -> Vec<Finding> {
-    let all = [("config", &model.configs), ("secret", &model.secrets)];
-    let external = all.iter().flat_map(|(kind, files)| {
-        files.iter().filter(|(_, file)| file.external).map(move |(name, _)| (*kind, name))
-    });
-    external
-        .map(|(kind, name)| {
-            Finding::error(
-                "compose.external",
-                format!("external {kind} `{name}` is for swarms; Docker Compose cannot use it"),
-                format!("give {kind} `{name}` a `file:` or an `environment:` in the compose file"),
-            )
-            .detail(kind, name)
-        })
-        .collect()
-}
-
-/// What is to be done about a bind whose source is missing.
-enum Missing {
-    /// A directory of the app's own that nobody listed; setup makes it, or Docker does.
-    Directory,
-    /// One that the app lists under `setup` or `shared`: setup makes it.
-    Listed,
-    /// Docker would make a directory where a file is meant, or one of root's somewhere on the host, or refuse.
-    Refused,
-}
-
-/// `compose.bind-source`.
-pub(super) fn bind_sources(subject: &Subject<'_>) -> Vec<Finding> {
-    if subject.known_model().is_none() {
-        return Vec::new();
-    }
-    let missing = missing_sources(subject);
-    let mut findings: Vec<Finding> = missing
-        .iter()
-        .filter_map(|(path, (service, what))| bind_finding(subject, path, service, what))
-        .collect();
-    if findings.is_empty() {
-        findings.push(Finding::passed(
-            "compose.bind-source",
-            "the sources of all binds are there, or setup makes them",
-        ));
-    }
-    findings
-}
-
-fn bind_finding(subject: &Subject<'_>, path: &Path, service: &str, what: &Missing) -> Option<Finding> {
-    let shown = path.strip_prefix(subject.project_dir).unwrap_or(path).display();
-    let message = format!("`{shown}`, which service `{service}` mounts, is missing");
-    let finding = match what {
-        Missing::Listed => return None,
-        Missing::Directory if !subject.is_in_place() => return None,
-        Missing::Directory => Finding::warning(
-            "compose.bind-source",
-            format!("{message}; an empty directory will be made"),
-            format!("list it under `setup.directories` in deployments.yaml: `{shown}`"),
-        ),
-        Missing::Refused => Finding::error(
-            "compose.bind-source",
-            format!("{message}; Docker would make a directory of root's in its place, or fail"),
-            format!("create {} on the host", path.display()),
-        ),
-    };
-    Some(finding.detail("path", path.display().to_string()))
-}
-
-pub(super) fn directories_to_make(subject: &Subject<'_>) -> Vec<PathBuf> {
-    let missing = missing_sources(subject).into_iter();
-    missing.filter(|(_, (_, what))| !matches!(what, Missing::Refused)).map(|(path, _)| path).collect()
-}
-
-fn missing_sources<'a>(subject: &Subject<'a>) -> BTreeMap<PathBuf, (&'a str, Missing)> {
-    let services = subject.known_model().into_iter().flat_map(|model| &model.services);
-    let binds = services.flat_map(|(name, service)| {
-        service.volumes.iter().filter_map(move |mount| Some((name, mount, mount.bind_source()?)))
-    });
-    binds
-        .filter(|(_, _, source)| std::fs::symlink_metadata(source).is_err())
-        .map(|(service, mount, source)| {
-            let path = PathBuf::from(source);
-            let inside =
-                path.strip_prefix(subject.shared).or_else(|_| path.strip_prefix(subject.project_dir));
-            let what = match inside {
-                Ok(relative) if is_listed(subject, relative) => Missing::Listed,
-                Ok(relative)
-                    if mount.create_host_path()
-                        && !is_file_name(relative)
-                        && !is_file_name(Path::new(&mount.target)) =>
-                {
-                    Missing::Directory
-                }
-                _ => Missing::Refused,
-            };
-            (path, (service.as_str(), what))
-        })
-        .collect()
-}
-
-/// What setup makes: its directories and databases, what `shared` names, and what lies below or above those.
-fn is_listed(subject: &Subject<'_>, relative: &Path) -> bool {
-    let setup = &subject.app.setup;
-    let directories = setup.directories.iter().map(|directory| directory.path.as_str());
-    let above = directories
-        .clone()
-        .chain(setup.databases.iter().map(String::as_str))
-        .any(|made| plain(made).starts_with(relative));
-    let shared = subject.app.shared.iter().map(String::as_str);
-    above || shared.chain(directories).any(|listed| plain(listed) == relative)
-}
-
-/// Without `./`.
-fn plain(path: &str) -> PathBuf {
-    Path::new(path).components().filter(|part| *part != Component::CurDir).collect()
-}
-
-/// Whether a name is one that files have: with an extension (`conf.d` and its like are directories), or a well-known one.
-fn is_file_name(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    extension.is_some_and(|extension| !extension.is_empty() && extension != "d")
-        || name.to_ascii_lowercase().ends_with("file")
-        || matches!(name, "passwd" | "group" | "hosts" | "crontab")
 }
 
 /// `compose.services`: those that must be there (C20).
@@ -345,18 +152,18 @@ async fn image_has_one(service: &Service, engine: Result<&Docker, &DockerError>)
 
 /// Whether a Dockerfile's last HEALTHCHECK is one.
 fn has_healthcheck(dockerfile: &str) -> bool {
-    let checks = dockerfile.lines().filter_map(|line| {
+    let mut checks = dockerfile.lines().rev().filter_map(|line| {
         let (instruction, rest) = line.trim().split_once(char::is_whitespace)?;
         instruction.eq_ignore_ascii_case("HEALTHCHECK").then(|| rest.trim())
     });
-    checks.last().is_some_and(|rest| !rest.eq_ignore_ascii_case("NONE"))
+    checks.next().is_some_and(|rest| !rest.eq_ignore_ascii_case("NONE"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Bench;
     use super::*;
-    use crate::model::{CheckSpec, SetupDirectory, Severity};
+    use crate::model::{CheckSpec, Severity};
     use std::time::Duration;
 
     const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
@@ -422,73 +229,6 @@ mod tests {
         let found = services(&bench.subject()).remove(0);
         assert_eq!(found.severity, Severity::Error);
         assert!(found.message.ends_with("not active: `worker`"));
-    }
-
-    #[test]
-    fn missing_bind_sources_are_told_by_what_would_become_of_them() {
-        let mut bench = Bench::new();
-        let bind = |source: &str, target: &str| {
-            format!(
-                r#"{{"type": "bind", "source": "{source}", "target": "{target}", "bind": {{"create_host_path": true}}}}"#
-            )
-        };
-        bench.write("there.conf", "");
-        let mounts = [
-            bind("@/there.conf", "/a"),
-            bind("@/Caddyfile", "/etc/caddy/Caddyfile"),
-            bind("@/cfg", "/etc/app.toml"),
-            bind("/nonexistent/place", "/b"),
-            bind("@/uploads", "/c"),
-            bind("@/data", "/d"),
-            bind("@/logs", "/e"),
-            r#"{"type": "bind", "source": "@/long", "target": "/f"}"#.to_owned(),
-        ];
-        bench.model(&format!(r#"{{"services": {{"a": {{"volumes": [{}]}}}}}}"#, mounts.join(",")));
-        bench.app.setup.directories =
-            vec![SetupDirectory { path: "./data/decisions".to_owned(), mode: None }];
-        bench.app.shared = vec!["logs".to_owned()];
-        let found = bind_sources(&bench.subject());
-        let told: Vec<_> = found.iter().map(|f| (f.severity, f.message.split('`').nth(1).unwrap())).collect();
-        assert_eq!(
-            told,
-            [
-                (Severity::Error, "/nonexistent/place"),
-                (Severity::Error, "Caddyfile"),
-                (Severity::Error, "cfg"),
-                (Severity::Error, "long"),
-                (Severity::Warning, "uploads"),
-            ]
-        );
-        let mut made = directories_to_make(&bench.subject());
-        made.iter_mut().for_each(|path| *path = path.strip_prefix(bench.directory.path()).unwrap().into());
-        assert_eq!(made, ["data", "logs", "uploads"].map(PathBuf::from));
-    }
-
-    #[test]
-    fn what_compose_cannot_use_outside_a_swarm_is_told_before_up() {
-        let mut bench = Bench::new();
-        bench.model(r#"{"services": {}, "secrets": {"tok": {"external": true, "name": "x"}}}"#);
-        let found = external_files(bench.model.as_ref().unwrap());
-        assert_eq!(found[0].message, "external secret `tok` is for swarms; Docker Compose cannot use it");
-    }
-
-    #[tokio::test]
-    async fn external_networks_and_volumes_that_are_missing_come_with_their_line() {
-        let Some(docker) = super::super::testing::docker().await else { return };
-        let mut bench = Bench::new();
-        bench.model(
-            r#"{"services": {}, "networks": {"n": {"name": "ffe-ut-none", "external": true}, "host": {"name": "host", "external": true}},
-                "volumes": {"ffe-ut-novol": {"external": true}, "own": {"name": "x"}}}"#,
-        );
-        let found = externals(&bench.subject(), Ok(&docker)).await;
-        let hints: Vec<_> = found.iter().map(|f| f.hint.as_deref().unwrap()).collect();
-        assert_eq!(
-            hints,
-            [
-                "create it: `docker network create ffe-ut-none`",
-                "create it: `docker volume create ffe-ut-novol`"
-            ]
-        );
     }
 
     #[test]

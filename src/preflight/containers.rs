@@ -73,3 +73,45 @@ fn seen(found: ContainerSummary) -> Seen {
         labels: found.labels.unwrap_or_default().into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::docker;
+    use super::*;
+    use crate::host::process::{Command, output};
+
+    async fn docker_cli(args: &[&str]) {
+        output(&Command::new("docker").args(args.iter().copied())).await.unwrap();
+    }
+
+    /// Removes what the test made, whatever becomes of it.
+    struct Made(String);
+
+    impl Drop for Made {
+        fn drop(&mut self) {
+            for args in [["rm", "-f"], ["rmi", "-f"]] {
+                std::process::Command::new("docker").args(args).arg(&self.0).output().ok();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn containers_of_the_engine_are_seen_with_their_labels_also_when_they_do_not_run() {
+        let Some(docker) = docker().await else { return };
+        let made = Made(format!("ffe-ut-{}", uuid::Uuid::new_v4().simple()));
+        let name = made.0.as_str();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("Dockerfile"), "FROM scratch\nLABEL a=b\n").unwrap();
+        docker_cli(&["build", "-q", "-t", name, directory.path().to_str().unwrap()]).await;
+        let (project, oneoff) =
+            (format!("{}={name}", labels::COMPOSE_PROJECT), format!("{}=True", labels::COMPOSE_ONEOFF));
+        docker_cli(&["create", "--name", name, "--label", &project, name, "/nothing"]).await;
+        let all = Containers::of(Ok(&docker)).await.unwrap();
+        let found: Vec<_> = all.of_project(name).collect();
+        assert_eq!((found.len(), found[0].name.as_str()), (1, name));
+        docker_cli(&["rm", "-f", name]).await;
+        docker_cli(&["create", "--name", name, "--label", &project, "--label", &oneoff, name, "/nothing"])
+            .await;
+        assert_eq!(Containers::of(Ok(&docker)).await.unwrap().of_project(name).count(), 0);
+    }
+}

@@ -3,10 +3,12 @@
 //! Enter by [`run`] with a [`Subject`]: every check of every group is made, also when others fail, and each answers
 //! with [`Finding`]s whose rule ids are stable. Changes nothing. Does not know stages, releases or the wire.
 
+mod binds;
 mod compose;
 mod config;
 mod containers;
 mod docker;
+mod external;
 mod host;
 mod ports;
 mod project;
@@ -70,7 +72,7 @@ impl<'a> Subject<'a> {
 /// Docker, configuration files, the host, then the model's rules and whose project it is.
 pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
     let (version, containers, externals) =
-        tokio::join!(docker::engine(engine), Containers::of(engine), compose::externals(subject, engine));
+        tokio::join!(docker::engine(engine), Containers::of(engine), external::check(subject, engine));
     let health = compose::healthchecks(subject, engine).await;
     let mut findings = docker::installed();
     findings.extend(version);
@@ -80,7 +82,7 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(ports::check(subject, containers.as_ref().ok()));
     findings.extend(compose::model(subject));
     findings.extend(externals);
-    findings.extend(compose::bind_sources(subject));
+    findings.extend(binds::check(subject));
     findings.extend(compose::services(subject));
     findings.extend(health);
     findings.extend(project::check(subject, containers));
@@ -95,7 +97,7 @@ pub fn refuses(findings: &[Finding]) -> bool {
 /// Returns the missing sources of binds that are directories of the app's own, for `setup` to make with the user's
 /// ownership; Docker would make them root's.
 pub fn directories_to_make(subject: &Subject<'_>) -> Vec<PathBuf> {
-    compose::directories_to_make(subject)
+    binds::directories_to_make(subject)
 }
 
 /// Names in backticks, separated by commas.
