@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod backup;
+pub mod cli;
 pub mod config;
 pub mod event;
 pub mod executor;
@@ -13,5 +14,6 @@ pub mod host;
 pub mod model;
 pub mod pipeline;
 pub mod preflight;
+pub mod remote;
 pub mod report;
 pub mod text;

@@ -236,10 +236,8 @@ impl Detector {
 
     /// Returns the version that a program says.
     async fn ask(&self, program: &[&str]) -> Result<String, ProcessError> {
-        let mut command = Command::new(program[0])
-            .args(&program[1..])
-            .args(["version", "--short"])
-            .deadline(self.deadline);
+        let mut command =
+            Command::new(program[0]).args(&program[1..]).args(["version", "--short"]).deadline(self.deadline);
         if let Some(path) = &self.path {
             command = command.env("PATH", path.as_str());
         }
@@ -329,7 +327,9 @@ pub struct EnvFileRef {
 pub fn env_file_references(compose_file: &[u8]) -> Result<Vec<EnvFileRef>, ComposeError> {
     let file: yaml::File = serde_saphyr::from_slice(compose_file).map_err(|error| {
         let place = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
-        ComposeError::Invalid { said: format!("not readable as YAML at {}", place.unwrap_or("its start".into())) }
+        ComposeError::Invalid {
+            said: format!("not readable as YAML at {}", place.unwrap_or("its start".into())),
+        }
     })?;
     let mut found = BTreeSet::new();
     for (service, content) in file.services.unwrap_or_default() {
@@ -427,7 +427,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_standalone_program_serves_when_the_plugin_is_missing_or_hangs() {
-        for docker in ["echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "exec /bin/sleep 600"] {
+        for docker in
+            ["echo \"docker: 'compose' is not a docker command.\" >&2; exit 1", "exec /bin/sleep 600"]
+        {
             let found = detect(&[("docker", docker), ("docker-compose", "echo v2.30.0")]).await.unwrap();
             assert_eq!((found.program().as_str(), found.version()), ("docker-compose", "2.30.0"));
         }
@@ -436,7 +438,10 @@ mod tests {
     #[tokio::test]
     async fn version_one_is_refused_with_an_install_line() {
         let refused = detect(&[("docker", "exit 125"), ("docker-compose", "echo 1.29.2")]).await.unwrap_err();
-        assert_eq!(refused.to_string(), "`docker-compose` is version 1.29.2, and Compose 2.0 or newer is needed");
+        assert_eq!(
+            refused.to_string(),
+            "`docker-compose` is version 1.29.2, and Compose 2.0 or newer is needed"
+        );
         assert!(refused.report().hint.unwrap().contains("ompose"));
     }
 
@@ -444,7 +449,8 @@ mod tests {
     async fn what_is_missing_is_told_apart() {
         let none = detect(&[]).await.unwrap_err();
         assert!(matches!(none, ComposeError::NoDocker { .. }), "{none}");
-        let no_compose = detect(&[("docker", "echo 'unknown flag: --short' >&2; exit 125")]).await.unwrap_err();
+        let no_compose =
+            detect(&[("docker", "echo 'unknown flag: --short' >&2; exit 125")]).await.unwrap_err();
         assert_eq!(
             no_compose.to_string(),
             "Docker Compose is not installed: neither `docker compose` nor `docker-compose` starts (unknown flag: --short)"
@@ -490,7 +496,8 @@ services:
   e: { image: x, environment: !override { A: b } }
 ";
         let found = env_file_references(file).unwrap();
-        let listed: Vec<_> = found.iter().map(|f| (f.service.as_str(), f.path.as_str(), f.required)).collect();
+        let listed: Vec<_> =
+            found.iter().map(|f| (f.service.as_str(), f.path.as_str(), f.required)).collect();
         assert_eq!(
             listed,
             [

@@ -52,7 +52,8 @@ impl Distribution {
             Family::Arch => "sudo pacman -S docker-compose",
             Family::Alpine => "sudo apk add docker-cli-compose",
             Family::Unknown => {
-                return "install the plugin as https://docs.docker.com/compose/install/linux/ says".to_owned();
+                return "install the plugin as https://docs.docker.com/compose/install/linux/ says"
+                    .to_owned();
             }
         };
         format!("install Compose v2: `{line}`")

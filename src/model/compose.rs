@@ -53,21 +53,23 @@ impl ComposeModel {
         Ok(model)
     }
 
-    /// Returns whether a service runs once and ends (DESIGN section 6): another waits for its successful end, the app
-    /// names it in `named`, or its restart policy is `no` or `on-failure` and it has neither ports nor a healthcheck.
+    /// Returns whether a service runs once and ends (DESIGN section 6): it [is declared
+    /// so](Self::is_declared_one_shot), or has restart `no` or `on-failure` and neither ports nor a healthcheck.
     pub fn is_one_shot(&self, service: &str, named: &[String]) -> bool {
-        let waited_for = self.services.values().filter_map(|other| other.depends_on.get(service));
-        let mut conditions = waited_for.map(|dependency| dependency.condition);
-        if conditions.any(|condition| condition == Condition::CompletedSuccessfully)
+        self.is_declared_one_shot(service, named)
+            || self.services.get(service).is_some_and(|found| {
+                matches!(found.restart_policy(), RestartPolicy::No | RestartPolicy::OnFailure)
+                    && found.ports.is_empty()
+                    && found.healthcheck != Healthcheck::Present
+            })
+    }
+
+    /// Returns whether somebody wrote that a service runs once: another waits for its successful end, or the app
+    /// names it in `named`.
+    pub fn is_declared_one_shot(&self, service: &str, named: &[String]) -> bool {
+        let mut waits = self.services.values().filter_map(|other| other.depends_on.get(service));
+        waits.any(|wait| wait.condition == Condition::CompletedSuccessfully)
             || named.iter().any(|name| name == service)
-        {
-            return true;
-        }
-        self.services.get(service).is_some_and(|found| {
-            matches!(found.restart_policy(), RestartPolicy::No | RestartPolicy::OnFailure)
-                && found.ports.is_empty()
-                && found.healthcheck != Healthcheck::Present
-        })
     }
 
     /// Returns the services that have `build:`, by name.
