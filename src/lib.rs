@@ -2,6 +2,7 @@
 //!
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
+pub mod config;
 pub mod event;
 pub mod host;
 pub mod model;
