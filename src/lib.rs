@@ -2,8 +2,19 @@
 //!
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
+<<<<<<< HEAD
+=======
+pub mod agent;
+pub mod backup;
+>>>>>>> main
 pub mod config;
 pub mod event;
+pub mod executor;
+pub mod health;
+pub mod history;
 pub mod host;
 pub mod model;
+pub mod pipeline;
+pub mod preflight;
+pub mod report;
 pub mod text;

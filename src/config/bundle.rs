@@ -387,3 +387,103 @@ fn digest(path: &Path) -> io::Result<(String, u64)> {
         size += read as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, Instant};
+
+    use super::super::tests::Project;
+    use super::*;
+
+    fn globs(list: &[&str]) -> Vec<String> {
+        list.iter().map(|glob| (*glob).to_owned()).collect()
+    }
+
+    fn names(manifest: &Manifest) -> Vec<&str> {
+        manifest.entries.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn tracked_files_travel_as_they_lie_and_globs_add_and_take() {
+        let project = Project::new(&[("a", "1"), ("gone", "x"), ("docs/b", "2"), ("sub/run.sh", "#!"), (".gitignore", "dist\n.env\n")]);
+        project.commit();
+        project.write("a", "changed");
+        for path in ["dist/deep/x.js", "dist/.env", "untracked", ".env"] {
+            project.write(path, "new");
+        }
+        fs::remove_file(project.path().join("gone")).unwrap();
+        fs::set_permissions(project.path().join("sub/run.sh"), fs::Permissions::from_mode(0o744)).unwrap();
+        symlink("../a", project.path().join("sub/link")).unwrap();
+        project.git(&["add", "sub/link"]);
+        let manifest = scan(project.path(), &globs(&["dist/**"]), &globs(&["docs"])).unwrap();
+        assert_eq!(names(&manifest), [".gitignore", "a", "dist/deep/x.js", "sub/link", "sub/run.sh"]);
+        assert!(manifest.from_git && manifest.dirty && manifest.commit.as_ref().unwrap().len() == 40);
+        let entry = |path: &str| &manifest.entries[path];
+        assert_eq!(entry("a").kind, EntryKind::File(hex::encode(Sha256::digest(b"changed"))));
+        assert_eq!(entry("sub/link").kind, EntryKind::Symlink("../a".to_owned()));
+        assert_eq!((entry("sub/run.sh").mode, entry("a").mode, entry("a").size_bytes), (0o755, 0o644, 7));
+        assert!(entry("a").tracked && !entry("dist/deep/x.js").tracked);
+    }
+
+    #[test]
+    fn a_directory_below_the_repository_is_its_own_bundle() {
+        let project = Project::new(&[("apps/shop/compose.yml", "x"), ("other", "y")]);
+        project.commit();
+        assert_eq!(names(&scan(&project.path().join("apps/shop"), &[], &[]).unwrap()), ["compose.yml"]);
+    }
+
+    #[test]
+    fn without_git_the_ignore_files_decide() {
+        let project = Project::new(&[
+            ("a", "1"), ("Dockerfile", "FROM scratch"), ("node_modules/x", "1"), ("secret/y", "1"), (".env", "A=1"),
+            (".gitignore", "node_modules\n"), (".dockerignore", "secret\nDockerfile\n"), (".env.example", "A="),
+            (".ffe-deploy/state", "1"),
+        ]);
+        let manifest = scan(project.path(), &[], &[]).unwrap();
+        assert_eq!(names(&manifest), [".dockerignore", ".env.example", ".gitignore", "Dockerfile", "a"]);
+        assert!(!manifest.from_git && !manifest.dirty && manifest.commit.is_none());
+    }
+
+    #[test]
+    fn what_leads_out_or_is_no_file_is_refused() {
+        for target in ["/etc/passwd", "../x", "sub/../../x"] {
+            let project = Project::new(&[("a", "1")]);
+            symlink(target, project.path().join("link")).unwrap();
+            let error = scan(project.path(), &[], &[]).unwrap_err();
+            assert!(matches!(&error, BundleError::Outside { path, .. } if path == "link"), "{error}");
+            project.commit();
+            assert_eq!(scan(project.path(), &[], &[]).unwrap_err().report().code, "bundle.symlink");
+            assert!(scan(project.path(), &[], &globs(&["link"])).is_ok());
+        }
+        let behind = Project::new(&[("d/f", "1"), ("e/f", "2")]);
+        behind.commit();
+        fs::remove_dir_all(behind.path().join("d")).unwrap();
+        symlink("e", behind.path().join("d")).unwrap();
+        assert!(matches!(scan(behind.path(), &[], &[]).unwrap_err(), BundleError::BehindLink { .. }));
+        let bad = scan(behind.path(), &globs(&["a[{"]), &[]).unwrap_err();
+        assert!(matches!(bad, BundleError::Pattern { .. }));
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_refused() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let project = Project::new(&[("a", "1")]);
+        let name = std::ffi::OsStr::from_bytes(b"bad\xff");
+        fs::write(project.path().join(name), "x").unwrap();
+        assert!(matches!(scan(project.path(), &[], &[]).unwrap_err(), BundleError::NotUtf8 { .. }));
+    }
+
+    #[test]
+    fn many_files_are_read_in_seconds() {
+        let project = Project::new(&[]);
+        let text = "x".repeat(10_000);
+        for file in 0..4_000 {
+            project.write(&format!("d{}/f{file}", file % 50), &text);
+        }
+        project.commit();
+        let start = Instant::now();
+        assert_eq!(scan(project.path(), &[], &[]).unwrap().entries.len(), 4_000);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+}

@@ -23,6 +23,8 @@ mod secret_names;
 mod select;
 mod target;
 mod variables;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 use std::collections::BTreeMap;

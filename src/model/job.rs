@@ -95,6 +95,20 @@ impl Action {
         }
     }
 
+    /// Returns whether the history keeps a record of it: what brings another release live, or tries to.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Deploy | Self::Rollback { .. } | Self::Up | Self::Restart)
+    }
+
+    /// Returns whether it brings the project's files along; `up` does so only in place (DESIGN section 5).
+    pub fn brings_bundle(&self, in_place: bool) -> bool {
+        match self {
+            Self::Deploy | Self::Build | Self::Validate => true,
+            Self::Up => in_place,
+            _ => false,
+        }
+    }
+
     /// Returns the verb of the command line.
     pub fn verb(&self) -> &'static str {
         match self {
