@@ -4,6 +4,11 @@
 
 pub mod atomic;
 pub mod docker;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod ffi;
+pub mod http;
+pub mod kept;
 pub mod layout;
 pub mod lease;
 pub mod process;
+pub mod startup;
