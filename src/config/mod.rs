@@ -1,0 +1,5 @@
+//! Configuration as checked values.
+
+mod target;
+
+pub use target::{Jump, SshTarget, Target};
