@@ -22,9 +22,9 @@ mod resolve;
 mod secret_names;
 mod select;
 mod target;
-mod variables;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;

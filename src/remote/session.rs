@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 
 use super::channel::{Channel, Ended, Ending, Input, Output};
-use crate::agent::protocol::{self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply};
+use crate::agent::protocol::{
+    self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply,
+};
 use crate::event::Event;
 use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest};
 use crate::text::{Redactor, harmless};
@@ -61,10 +63,18 @@ impl SessionError {
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
         let (code, hint) = match self {
-            Self::Lost(_) | Self::Ended(_) => ("agent.lost", "run it again; `ffe-deploy status` shows what the host does"),
-            Self::Unexpected(_) | Self::Job(_) => ("agent.protocol", "use one version of ffe-deploy for runner and host"),
-            Self::Bundle { .. } => ("bundle.read", "make the file readable, or take it out with `bundle_exclude:`"),
-            Self::Changed(_) => ("bundle.changed", "let nothing write to the project while it is deployed; run it again"),
+            Self::Lost(_) | Self::Ended(_) => {
+                ("agent.lost", "run it again; `ffe-deploy status` shows what the host does")
+            }
+            Self::Unexpected(_) | Self::Job(_) => {
+                ("agent.protocol", "use one version of ffe-deploy for runner and host")
+            }
+            Self::Bundle { .. } => {
+                ("bundle.read", "make the file readable, or take it out with `bundle_exclude:`")
+            }
+            Self::Changed(_) => {
+                ("bundle.changed", "let nothing write to the project while it is deployed; run it again")
+            }
         };
         let mut message = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -95,7 +105,11 @@ impl Session {
         let (sender, messages) = mpsc::channel(256);
         tokio::spawn(read(stdout, redactor, sender));
         let greeting = Greeting { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into() };
-        let sent = protocol::send(&mut stdin, &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?)).await;
+        let sent = protocol::send(
+            &mut stdin,
+            &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?),
+        )
+        .await;
         let mut session =
             Self { stdin: Some(stdin), messages, ending: Some(ending), facts: HostFacts::default() };
         if sent.is_err() {
@@ -144,13 +158,19 @@ impl Session {
     ///
     /// # Errors
     /// A file cannot be read or has changed, or the connection is gone.
-    pub async fn send_bundle(&mut self, app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> Result<(), SessionError> {
+    pub async fn send_bundle(
+        &mut self,
+        app_dir: &Path,
+        bundle: &Manifest,
+        lacks: &[String],
+    ) -> Result<(), SessionError> {
         if lacks.is_empty() {
             return Ok(());
         }
         let files = files_of(app_dir, bundle, lacks);
         let (sender, mut pieces) = mpsc::channel(4);
-        let packing = tokio::task::spawn_blocking(move || pack(&files, Pieces { sender, waiting: Vec::new() }));
+        let packing =
+            tokio::task::spawn_blocking(move || pack(&files, Pieces { sender, waiting: Vec::new() }));
         while let Some(piece) = pieces.recv().await {
             self.send(Frame::Bundle(piece)).await?;
         }
