@@ -301,7 +301,8 @@ fn container_facts(found: ContainerInspectResponse) -> ContainerFacts {
         service: labels.get(labels::COMPOSE_SERVICE).cloned().unwrap_or_default(),
         state: container_state(state.status),
         health: health_state(health.status),
-        exit_code: state.exit_code.filter(|_| state.running != Some(true)),
+        // A container that waits for its restart counts as running for Docker, with the exit code of before.
+        exit_code: state.exit_code.filter(|_| state.running != Some(true) || state.restarting == Some(true)),
         restart_count: found.restart_count.unwrap_or_default(),
         started_at: state.started_at.unwrap_or_default(),
         image_id: found.image.unwrap_or_default(),

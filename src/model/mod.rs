@@ -3,9 +3,12 @@
 //! Everything here serialises as it is, because it travels: from the runner to the agent as a
 //! [`Job`], and to the next deployment as a [`Release`]. Knows nothing of files, Docker or SSH.
 
+mod answers;
 mod app;
+pub mod compose;
 mod docker;
 mod environment;
+mod history;
 mod ids;
 mod job;
 pub mod labels;
@@ -14,17 +17,24 @@ mod release;
 mod stage;
 mod verdict;
 
+pub use answers::{
+    BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, HealthAnswer, LastDeployment, LeaseHolder,
+    ListAnswer, ListedApp, ListedEnvironment, StatusAnswer, Unfinished, ValidateAnswer,
+};
 pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, Preset,
     Requirements, SetupDirectory, SetupSpec,
 };
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, Placement, Profile};
+pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
+#[cfg(test)]
+pub(crate) use job::example_job;
 pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };
 pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Status};
-pub use release::{PinnedImage, Release, ReleaseSource};
+pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Severity, Verdict};

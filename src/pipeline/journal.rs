@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::atomic::{self, WriteError};
-use crate::model::{CorrelationId, DeploymentId, ErrorKind, FailureReport, ReleaseId, Requester};
+use crate::model::{ErrorKind, FailureReport, Job, ReleaseId};
 
 /// Version of the format that this program writes and reads.
 const SCHEMA: u32 = 1;
@@ -47,20 +47,14 @@ impl Phase {
 }
 
 /// The content of the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Entry {
     /// Version of the format.
     pub schema: u32,
     /// Version of the program that wrote it.
     pub tool_version: String,
-    /// The deployment.
-    pub deployment_id: DeploymentId,
-    /// Groups everything of one workflow run.
-    pub correlation_id: CorrelationId,
-    /// Verb of the command line.
-    pub verb: String,
-    /// Who asked.
-    pub requester: Requester,
+    /// The job, without secrets and without its bundle.
+    pub job: Job,
     /// When it began.
     pub started_at: Timestamp,
     /// How far it has come.
@@ -71,10 +65,8 @@ pub struct Entry {
     pub before: Option<ReleaseId>,
     /// Release that comes.
     pub after: Option<ReleaseId>,
-    /// Version that comes.
-    pub version: String,
-    /// Containers that ran before, by id, with their service.
-    pub containers_before: BTreeMap<String, String>,
+    /// Containers that ran before, by id, with their service: what undoing may keep.
+    pub containers: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,17 +178,13 @@ mod tests {
         Entry {
             schema: SCHEMA,
             tool_version: "0.1.0".into(),
-            deployment_id: "deploy-1".parse().unwrap(),
-            correlation_id: "c".parse().unwrap(),
-            verb: "deploy".into(),
-            requester: Requester::default(),
+            job: crate::model::example_job(),
             started_at: Timestamp::UNIX_EPOCH,
             phase: Phase::Switching,
             project: "shop".into(),
             before: None,
             after: Some("deploy-1".parse().unwrap()),
-            version: "1.0.0".into(),
-            containers_before: BTreeMap::new(),
+            containers: BTreeMap::new(),
         }
     }
 
@@ -204,12 +192,14 @@ mod tests {
     fn what_was_written_is_read_back_and_a_cleared_journal_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.json");
-        assert_eq!(read(&path).unwrap(), None);
+        assert!(read(&path).unwrap().is_none());
         write(&path, &entry()).unwrap();
-        assert_eq!(read(&path).unwrap(), Some(entry()));
+        let found = read(&path).unwrap().unwrap();
+        assert_eq!((found.phase, found.after), (Phase::Switching, entry().after));
+        assert_eq!(found.job.deployment_id, entry().job.deployment_id);
         clear(&path).unwrap();
         clear(&path).unwrap();
-        assert_eq!(read(&path).unwrap(), None);
+        assert!(read(&path).unwrap().is_none());
     }
 
     #[test]
@@ -220,7 +210,7 @@ mod tests {
         let whole = fs::read_to_string(&path).unwrap();
         for broken in [&whole[..whole.len() / 2], "", &whole.replace("switching", "verifying")] {
             fs::write(&path, broken).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            let error = read(&path).err().unwrap().to_string();
             assert!(error.contains("journal.json") && error.contains("damaged"), "{error}");
         }
         let mut newer = serde_json::to_value(entry()).unwrap();
@@ -228,6 +218,6 @@ mod tests {
         newer["tool_version"] = "9.0.0".into();
         let sealed = Sealed { checksum: checksum(&newer), entry: newer };
         fs::write(&path, serde_json::to_vec(&sealed).unwrap()).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("9.0.0"));
+        assert!(read(&path).err().unwrap().to_string().contains("9.0.0"));
     }
 }

@@ -7,6 +7,7 @@ mod agent_binary;
 mod channel;
 mod error;
 mod local;
+pub mod session;
 mod ssh;
 
 use std::path::PathBuf;

@@ -1,0 +1,182 @@
+//! Makes the free texts of an event harmless and keeps secrets out of them, field by field, so that words and ids
+//! can never be changed by it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{DeploymentResult, Event, EventKind};
+use crate::model::{CheckResult, FailureReport, Finding};
+use crate::text::{Redactor, harmless, harmless_lines};
+
+/// Longest line that an event carries, in characters; the rest is cut and marked.
+const LONGEST_LINE: usize = 4_096;
+/// Longest text of several lines that an event carries, in characters.
+const LONGEST_TEXT: usize = 16_384;
+/// Most log lines, errors, checks and the like that one event carries.
+const MOST_ITEMS: usize = 1_000;
+/// What marks a cut.
+const CUT: &str = " … (cut)";
+
+/// Cleans the texts of events.
+#[derive(Clone, Copy)]
+pub(super) struct Cleaner<'a>(pub(super) &'a Redactor);
+
+impl Cleaner<'_> {
+    /// Cleans a whole event, its message included.
+    pub(super) fn event(self, event: &mut Event) {
+        self.kind(&mut event.kind);
+        self.text(&mut event.message);
+        self.line(&mut event.host);
+        for name in [&mut event.logger, &mut event.module, &mut event.function] {
+            self.word(name);
+        }
+    }
+
+    /// Cleans the fields of a kind.
+    pub(super) fn kind(self, kind: &mut EventKind) {
+        match kind {
+            EventKind::DeploymentStarted { verb, version, target, tool_version } => {
+                self.each_line([verb, version, target, tool_version]);
+            }
+            EventKind::HostTookOver { previous_release, root, pid: _ } => {
+                self.each_line([root]);
+                self.each_line(previous_release);
+            }
+            EventKind::StageStarted {} => {}
+            EventKind::StageFinished { reason, span, outcome: _, took_ms: _ } => {
+                reason.iter_mut().for_each(|reason| self.text(reason));
+                self.line(&mut span.name);
+            }
+            EventKind::FindingReported { finding } => self.finding(finding),
+            EventKind::HealthAttempted { check, detail, attempt: _, latency_ms: _ } => {
+                self.each_line([check, detail]);
+            }
+            EventKind::CheckFinished { check, asked, detail, .. } => self.each_line([check, asked, detail]),
+            EventKind::BundleReceived { .. } => {}
+            EventKind::ImageReady { service, image, image_id, size_bytes: _, how: _ } => {
+                self.each_line([service, image, image_id]);
+            }
+            EventKind::BackupCreated { path, sha256, includes, .. } => {
+                self.each_line([path, sha256]);
+                self.lines(includes);
+            }
+            EventKind::ServiceChanged { service, change: _ } => self.line(service),
+            EventKind::ReleaseCommitted { release, previous_release } => {
+                self.each_line([release]);
+                self.each_line(previous_release);
+            }
+            EventKind::RecoveryStarted { unfinished, reached, decision } => {
+                self.each_line([unfinished, reached, decision]);
+            }
+            EventKind::RecoveryFinished { unfinished, outcome: _ } => self.line(unfinished),
+            EventKind::RollbackStarted { from_release, to_release, reason } => {
+                self.each_line(from_release);
+                self.line(to_release);
+                self.text(reason);
+            }
+            EventKind::CancelRequested { effect } => self.text(effect),
+            EventKind::LogLine { source, text } => self.each_line([source, text]),
+            EventKind::LogsCollected { service, container, state, lines } => {
+                self.each_line([service, container, state]);
+                self.lines(lines);
+            }
+            EventKind::Noticed { code, notice, hint, severity: _ } => {
+                self.line(code);
+                self.text(notice);
+                hint.iter_mut().for_each(|hint| self.text(hint));
+            }
+            EventKind::Failed { failure } => self.failure(failure),
+            EventKind::DeploymentFinished { result, is_final: _ } => self.result(result),
+        }
+    }
+
+    fn result(self, result: &mut DeploymentResult) {
+        self.line(&mut result.verb);
+        for line in [
+            &mut result.version,
+            &mut result.previous_version,
+            &mut result.release,
+            &mut result.previous_release,
+            &mut result.rolled_back_to,
+            &mut result.backup,
+        ] {
+            self.each_line(line);
+        }
+        result.next_step.iter_mut().for_each(|step| self.text(step));
+        result.checks.truncate(MOST_ITEMS);
+        result.errors.truncate(MOST_ITEMS);
+        result.checks.iter_mut().for_each(|check| self.check(check));
+        if let Some(health) = &mut result.health {
+            health.checks.truncate(MOST_ITEMS);
+            health.checks.iter_mut().for_each(|check| self.check(check));
+        }
+        result.errors.iter_mut().for_each(|failure| self.failure(failure));
+        self.names(&mut result.services, |_, _| {});
+        self.names(&mut result.urls, Self::line);
+    }
+
+    fn check(self, check: &mut CheckResult) {
+        self.each_line([&mut check.name, &mut check.asked, &mut check.detail]);
+    }
+
+    fn finding(self, finding: &mut Finding) {
+        self.line(&mut finding.rule);
+        self.text(&mut finding.message);
+        finding.hint.iter_mut().for_each(|hint| self.text(hint));
+        self.names(&mut finding.details, Self::text);
+    }
+
+    fn failure(self, failure: &mut FailureReport) {
+        self.line(&mut failure.code);
+        self.text(&mut failure.message);
+        failure.hint.iter_mut().for_each(|hint| self.text(hint));
+    }
+
+    fn names<T>(self, map: &mut BTreeMap<String, T>, clean: fn(Self, &mut T)) {
+        *map = std::mem::take(map)
+            .into_iter()
+            .take(MOST_ITEMS)
+            .map(|(mut name, mut value)| {
+                self.line(&mut name);
+                clean(self, &mut value);
+                (name, value)
+            })
+            .collect();
+    }
+
+    fn lines(self, lines: &mut Vec<String>) {
+        lines.truncate(MOST_ITEMS);
+        self.each_line(lines);
+    }
+
+    fn each_line<'t>(self, lines: impl IntoIterator<Item = &'t mut String>) {
+        lines.into_iter().for_each(|line| self.line(line));
+    }
+
+    /// One line, whatever it was.
+    pub(super) fn line(self, text: &mut String) {
+        *text = cut(&self.0.redact(&harmless(&self.0.redact(text))), LONGEST_LINE);
+    }
+
+    /// Text whose line breaks matter.
+    fn text(self, text: &mut String) {
+        *text = cut(&self.0.redact(&harmless_lines(&self.0.redact(text))), LONGEST_TEXT);
+    }
+
+    fn word(self, word: &mut Cow<'static, str>) {
+        if let Cow::Owned(owned) = word {
+            self.line(owned);
+        }
+    }
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        // Already cut and marked: cutting again must change nothing.
+        Some(_) if text.ends_with(CUT) && text.chars().count() == longest + CUT.chars().count() => {
+            text.to_owned()
+        }
+        Some((at, _)) => format!("{}{CUT}", &text[..at]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,255 @@
+//! The kinds of events and their own fields.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::DeploymentResult;
+use crate::model::{FailureReport, Finding, Outcome, Severity, StageOutcome, Verdict};
+
+/// What happened. Never a request, never a rendered sentence.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A job began.
+    DeploymentStarted {
+        /// Verb of the command line.
+        verb: String,
+        /// Version that it brings.
+        version: String,
+        /// Where it goes: `local`, or `user@host:port`.
+        target: String,
+        /// Version of this program.
+        tool_version: String,
+    },
+    /// The host took the job over: from here on it goes on by itself.
+    HostTookOver {
+        /// Release that runs now.
+        previous_release: Option<String>,
+        /// Root of the app and environment on the host.
+        root: String,
+        /// Process id of the worker.
+        pid: u32,
+    },
+    /// A stage began.
+    StageStarted {},
+    /// A stage ended. `Failed` in [`Stage::Verifying`] is what starts the rollback.
+    StageFinished {
+        /// How it ended.
+        outcome: StageOutcome,
+        /// How long it took.
+        took_ms: u64,
+        /// Why it was skipped or failed.
+        reason: Option<String>,
+        /// The same as a span (R000-47).
+        span: Span,
+    },
+    /// A preflight check found something, or that all is well.
+    FindingReported {
+        /// What it found.
+        #[serde(flatten)]
+        finding: Finding,
+    },
+    /// One attempt of a health check was answered.
+    HealthAttempted {
+        /// Name of the check.
+        check: String,
+        /// From 1.
+        attempt: u32,
+        /// How long the answer took.
+        latency_ms: u64,
+        /// The answer in words.
+        detail: String,
+    },
+    /// A health check reached its verdict, `waited_ms` after its first attempt.
+    CheckFinished {
+        /// Name of the check.
+        check: String,
+        /// The answer.
+        verdict: Verdict,
+        /// How long the last attempt took.
+        latency_ms: u64,
+        /// From the first attempt to the verdict.
+        waited_ms: u64,
+        /// How often it was asked.
+        attempts: u32,
+        /// What was asked.
+        asked: String,
+        /// The last answer in words.
+        detail: String,
+        /// Whether a failure only degrades.
+        optional: bool,
+    },
+    /// The bundle is on the host.
+    BundleReceived {
+        /// Files in all.
+        files: u64,
+        /// Files that had to travel.
+        sent_files: u64,
+        /// Bytes of those.
+        sent_bytes: u64,
+    },
+    /// An image is there, pulled or built.
+    ImageReady {
+        /// Service that uses it.
+        service: String,
+        /// What the compose file says.
+        image: String,
+        /// Its id.
+        image_id: String,
+        /// Its size on disk.
+        size_bytes: u64,
+        /// How it came.
+        how: ImageHow,
+    },
+    /// The backup is on disk and was read back.
+    BackupCreated {
+        /// Path on the host.
+        path: String,
+        /// Its size.
+        size_bytes: u64,
+        /// SHA-256 of the archive, re-read from disk.
+        sha256: String,
+        /// What is in it.
+        includes: Vec<String>,
+        /// How long it is kept.
+        retention_days: u32,
+    },
+    /// A service's container changed.
+    ServiceChanged {
+        /// Its name.
+        service: String,
+        /// What happened to it.
+        change: ServiceChange,
+    },
+    /// The release is the one that `current` names.
+    ReleaseCommitted {
+        /// Its id.
+        release: String,
+        /// The one before.
+        previous_release: Option<String>,
+    },
+    /// An unfinished deployment of before is being ended.
+    RecoveryStarted {
+        /// Its id.
+        unfinished: String,
+        /// How far it had come.
+        reached: String,
+        /// What will be done about it: `finish` or `undo`.
+        decision: String,
+    },
+    /// An unfinished deployment of before was ended.
+    RecoveryFinished {
+        /// Its id.
+        unfinished: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The previous release is being put back.
+    RollbackStarted {
+        /// The one that failed.
+        from_release: Option<String>,
+        /// The one that comes back.
+        to_release: String,
+        /// Why.
+        reason: String,
+    },
+    /// The job asked to stop, and the host knows it.
+    CancelRequested {
+        /// What happens now.
+        effect: String,
+    },
+    /// A line of a tool, a container or a hook.
+    LogLine {
+        /// Who said it: `docker compose up`, `container backend`, …
+        source: String,
+        /// What it said, harmless and redacted.
+        text: String,
+    },
+    /// The last lines of a service that failed (R000-42).
+    LogsCollected {
+        /// Its name.
+        service: String,
+        /// Name of its container.
+        container: String,
+        /// Its state in words: `running, unhealthy`, `exited with 1`.
+        state: String,
+        /// At most 50 lines.
+        lines: Vec<String>,
+    },
+    /// Something people should know that stops nothing.
+    Noticed {
+        /// Stable code.
+        code: String,
+        /// What.
+        notice: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// Notice or warning.
+        severity: Severity,
+    },
+    /// Something failed.
+    Failed {
+        /// What, why, and the next step.
+        #[serde(flatten)]
+        failure: FailureReport,
+    },
+    /// The end. With `final: false` the host goes on, and has the last word in its own log.
+    DeploymentFinished {
+        /// Whether this is the last word.
+        #[serde(rename = "final")]
+        is_final: bool,
+        /// All there is to say.
+        result: Box<DeploymentResult>,
+    },
+}
+
+/// A stage as a span (R000-47).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Span {
+    /// Name of the stage.
+    pub name: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// `ok` or `error`.
+    pub status: SpanStatus,
+}
+
+/// Status of a [`Span`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanStatus {
+    /// Done or skipped.
+    Ok,
+    /// Failed.
+    Error,
+}
+
+/// How an image came to be on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageHow {
+    /// From a registry.
+    Pulled,
+    /// Built on the host.
+    Built,
+    /// It was there.
+    Present,
+}
+
+/// What happened to a service's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceChange {
+    /// There was none.
+    Created,
+    /// Replaced by a new one.
+    Recreated,
+    /// It was there, stopped.
+    Started,
+    /// Stopped.
+    Stopped,
+    /// Taken away.
+    Removed,
+    /// The same container goes on.
+    Unchanged,
+}

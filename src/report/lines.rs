@@ -1,0 +1,284 @@
+//! What the console says for each event, written to be read at three in the morning: what happened, what was not
+//! touched, and the next step. Nothing here is coloured or filtered.
+
+use super::{Muted, summary, words};
+use crate::event::{DeploymentResult, Event, EventKind, ImageHow, Level};
+use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict};
+
+/// One line; the first one of an event carries its level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) level: Option<Level>,
+    pub(super) text: String,
+    pub(super) is_headline: bool,
+}
+
+impl Line {
+    /// The first line of an event.
+    pub(super) fn first(level: Level, text: impl Into<String>) -> Self {
+        Self { level: Some(level), text: text.into(), is_headline: false }
+    }
+
+    /// A line that belongs to the one above.
+    pub(super) fn more(text: impl Into<String>) -> Self {
+        Self { level: None, text: text.into(), is_headline: false }
+    }
+
+    fn headline(level: Level, text: impl Into<String>) -> Self {
+        Self { is_headline: true, ..Self::first(level, text) }
+    }
+}
+
+/// Tells the events of one deployment.
+pub(super) struct Narrator {
+    log_place: Option<String>,
+    /// Who said the last line of foreign output, so that it is named once.
+    speaker: Option<String>,
+    muted: Vec<Muted>,
+}
+
+impl Narrator {
+    pub(super) fn new(log_place: Option<String>) -> Self {
+        Self { log_place, speaker: None, muted: Vec::new() }
+    }
+
+    pub(super) fn muted(&mut self, muted: Muted) {
+        self.muted.push(muted);
+    }
+
+    /// Returns the lines for one event; none for what is shown by another.
+    pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
+        let level = event.level;
+        let speaker = self.speaker.take();
+        match &event.kind {
+            EventKind::DeploymentStarted { verb, version, target, tool_version } => {
+                banner(event, verb, version, target, tool_version)
+            }
+            EventKind::HostTookOver { previous_release, root, pid: _ } => {
+                took_over(level, previous_release, root)
+            }
+            EventKind::StageStarted {} => vec![Line::headline(level, format!("▸ {}", event.stage))],
+            EventKind::StageFinished { outcome, took_ms, reason, span: _ } => {
+                vec![stage_end(level, event.stage, *outcome, *took_ms, reason.as_deref())]
+            }
+            EventKind::FindingReported { finding } => finding_lines(level, finding),
+            EventKind::HealthAttempted { check, attempt, latency_ms, detail } => {
+                let text = format!("  · {check}, attempt {attempt}: {detail} ({latency_ms} ms)");
+                vec![Line::first(level, text)]
+            }
+            EventKind::CheckFinished {
+                check,
+                verdict,
+                latency_ms,
+                waited_ms,
+                attempts,
+                asked,
+                detail,
+                optional,
+            } => check_lines(
+                level,
+                &CheckResult {
+                    name: check.clone(),
+                    verdict: *verdict,
+                    optional: *optional,
+                    latency_ms: *latency_ms,
+                    waited_ms: *waited_ms,
+                    attempts: *attempts,
+                    asked: asked.clone(),
+                    detail: detail.clone(),
+                },
+            ),
+            EventKind::BundleReceived { files, sent_files, sent_bytes } => {
+                let sent = words::size(*sent_bytes);
+                vec![Line::first(level, format!("  bundle: {files} files, {sent_files} sent ({sent})"))]
+            }
+            EventKind::ImageReady { service, image, size_bytes, how, image_id: _ } => {
+                vec![Line::first(level, image_text(service, image, *size_bytes, *how))]
+            }
+            EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => vec![
+                Line::first(level, format!("  ✓ backup {path} ({})", words::size(*size_bytes))),
+                Line::more(format!("    holds {}; read back, sha256 {sha256}", includes.join(", "))),
+            ],
+            EventKind::ServiceChanged { service, change } => {
+                vec![Line::first(level, format!("  {service} {}", change.as_str()))]
+            }
+            EventKind::ReleaseCommitted { release, previous_release } => {
+                let before =
+                    previous_release.as_ref().map(|id| format!(" (before: {id})")).unwrap_or_default();
+                vec![Line::first(level, format!("  release {release} is current{before}"))]
+            }
+            EventKind::RecoveryStarted { unfinished, reached, decision } => {
+                let text =
+                    format!("↺ {unfinished} was left unfinished in {reached}; ending it first: {decision}");
+                vec![Line::headline(level, text)]
+            }
+            EventKind::RecoveryFinished { unfinished, outcome } => {
+                vec![Line::headline(level, format!("↺ {unfinished} was ended: {outcome}"))]
+            }
+            EventKind::RollbackStarted { from_release, to_release, reason } => {
+                let from = from_release.as_ref().map(|id| format!(" from {id}")).unwrap_or_default();
+                let mut lines = vec![Line::headline(level, format!("↺ rolling back{from} to {to_release}"))];
+                lines.extend(indented("  because ", reason));
+                lines
+            }
+            EventKind::CancelRequested { effect } => headed(level, "■ cancel requested: ", effect),
+            EventKind::LogLine { source, text } => self.foreign(level, speaker, source, text),
+            EventKind::LogsCollected { service, container, state, lines } => {
+                collected(level, service, container, state, lines)
+            }
+            EventKind::Noticed { code, notice, hint, severity: _ } => {
+                let mut lines = headed(level, &format!("{code}: "), notice);
+                lines.extend(next_step(hint.as_deref()));
+                lines
+            }
+            EventKind::Failed { failure } => failure_lines(level, failure),
+            EventKind::DeploymentFinished { is_final, result } => self.end(level, *is_final, result),
+        }
+    }
+
+    /// Foreign output stands after `│ `, and its speaker above it, once.
+    fn foreign(&mut self, level: Level, before: Option<String>, source: &str, text: &str) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if before.as_deref() != Some(source) {
+            lines.push(Line::first(level, format!("  {source}")));
+        }
+        self.speaker = Some(source.to_owned());
+        lines.push(Line::more(format!("  │ {text}")));
+        lines
+    }
+
+    fn end(&self, level: Level, is_final: bool, result: &DeploymentResult) -> Vec<Line> {
+        let mut lines = vec![Line::more(""), Line::headline(level, summary::headline(result))];
+        for (at, error) in result.errors.iter().enumerate() {
+            lines.extend(indented(&format!("  {}. ", at + 1), &error.message));
+            lines.extend(next_step(error.hint.as_deref()));
+        }
+        let facts = summary::facts(result, self.log_place.as_deref());
+        lines.extend(facts.iter().map(|(name, value)| Line::more(format!("  {name:<13} {value}"))));
+        if !is_final {
+            lines.push(Line::more("  The host goes on by itself; its own log has the end."));
+        }
+        for muted in &self.muted {
+            lines.push(Line::more(format!("  without       the {}: {}", muted.reporter, muted.cause)));
+        }
+        if let Some(step) = &result.next_step {
+            lines.extend(indented("  Next: ", step));
+        }
+        lines
+    }
+}
+
+fn banner(event: &Event, verb: &str, version: &str, target: &str, tool: &str) -> Vec<Line> {
+    let app = event.app.as_ref().map_or("?", |name| name.as_str());
+    let environment = event.environment.as_ref().map_or("?", |name| name.as_str());
+    vec![
+        Line::headline(event.level, format!("ffe-deploy {tool}: {verb} {app} {version} to {environment}")),
+        Line::more(format!("  target        {target}")),
+        Line::more(format!("  deployment    {}", event.deployment_id)),
+        Line::more(format!("  correlation   {}", event.correlation_id)),
+    ]
+}
+
+fn took_over(level: Level, previous: &Option<String>, root: &str) -> Vec<Line> {
+    let runs = previous.as_deref().map_or_else(|| "nothing runs yet".to_owned(), |id| format!("{id} runs"));
+    vec![
+        Line::first(level, format!("  the host took over in {root}; {runs}")),
+        Line::more("  from here on it goes on by itself, even when this job ends"),
+    ]
+}
+
+fn stage_end(level: Level, stage: Stage, outcome: StageOutcome, took_ms: u64, reason: Option<&str>) -> Line {
+    let took = words::duration_ms(took_ms);
+    let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    match outcome {
+        StageOutcome::Succeeded => Line::first(level, format!("✓ {stage}  {took}{why}")),
+        StageOutcome::Failed => Line::headline(level, format!("✗ {stage} failed after {took}{why}")),
+        StageOutcome::Skipped => Line::first(level, format!("- {stage} skipped{why}")),
+    }
+}
+
+fn finding_lines(level: Level, finding: &Finding) -> Vec<Line> {
+    let mark = match finding.severity {
+        Severity::Passed => "✓",
+        Severity::Warning => "!",
+        Severity::Error => "✗",
+    };
+    let mut lines = headed(level, &format!("  {mark} {}: ", finding.rule), &finding.message);
+    for (name, value) in &finding.details {
+        lines.extend(indented(&format!("      {name}: "), value));
+    }
+    lines.extend(next_step(finding.hint.as_deref()));
+    lines
+}
+
+/// `✓ backend is healthy`, as the documents have it (R000-26).
+fn check_lines(level: Level, check: &CheckResult) -> Vec<Line> {
+    let name = &check.name;
+    let optional = if check.optional { " (optional)" } else { "" };
+    let waited = words::duration_ms(check.waited_ms);
+    match check.verdict {
+        Verdict::Passed => {
+            let how = format!("{}; {} ms, after {waited}", check.detail, check.latency_ms);
+            vec![Line::first(level, format!("  ✓ {name} is healthy ({how})"))]
+        }
+        Verdict::Skipped => vec![Line::first(level, format!("  - {name} was skipped: {}", check.detail))],
+        Verdict::Failed => {
+            let asked = format!("    asked {} ({} times in {waited})", check.asked, check.attempts);
+            let mut lines = vec![Line::headline(level, format!("  ✗ {name} is unhealthy{optional}"))];
+            lines.push(Line::more(asked));
+            lines.extend(indented("    last answer: ", &check.detail));
+            lines
+        }
+    }
+}
+
+fn image_text(service: &str, image: &str, size_bytes: u64, how: ImageHow) -> String {
+    let how = match how {
+        ImageHow::Pulled => "pulled",
+        ImageHow::Built => "built",
+        ImageHow::Present => "present",
+    };
+    format!("  image of {service}: {image} {how}, {}", words::size(size_bytes))
+}
+
+fn collected(level: Level, service: &str, container: &str, state: &str, lines: &[String]) -> Vec<Line> {
+    let count = lines.len();
+    let heading = match count {
+        0 => format!("  {service} ({container}) is {state}; it wrote no log"),
+        _ => format!("  {service} ({container}) is {state}; its last {count} log lines:"),
+    };
+    let first = Line::first(level.max(Level::Error), heading);
+    std::iter::once(first).chain(lines.iter().map(|line| Line::more(format!("  │ {line}")))).collect()
+}
+
+fn failure_lines(level: Level, failure: &FailureReport) -> Vec<Line> {
+    let mut lines = headed(level, "✗ ", &failure.message);
+    lines.iter_mut().for_each(|line| line.is_headline = line.level.is_some());
+    lines.extend(next_step(failure.hint.as_deref()));
+    lines.push(Line::more(format!("  ({:?}, code {})", failure.error_kind, failure.code)));
+    lines
+}
+
+fn next_step(hint: Option<&str>) -> Vec<Line> {
+    hint.map(|hint| indented("    → ", hint)).unwrap_or_default()
+}
+
+/// Text of several lines whose first one carries the level.
+fn headed(level: Level, lead: &str, text: &str) -> Vec<Line> {
+    let mut lines = indented(lead, text);
+    if let Some(first) = lines.first_mut() {
+        first.level = Some(level);
+    }
+    lines
+}
+
+/// Text of several lines below each other, the first one after `lead`.
+fn indented(lead: &str, text: &str) -> Vec<Line> {
+    let gap = " ".repeat(lead.chars().count());
+    let mut lines: Vec<Line> = text.lines().map(|line| Line::more(format!("{gap}{line}"))).collect();
+    match lines.first_mut() {
+        Some(first) => first.text.replace_range(..gap.len(), lead),
+        None => lines.push(Line::more(lead.trim_end())),
+    }
+    lines
+}

@@ -1,0 +1,162 @@
+//! Readers of the event stream: one reporter per audience, and the hub that feeds them.
+//!
+//! Enter by [`Hub`]. Knows events and answers only; what a reporter says never changes how a deployment ends.
+
+use std::io;
+use std::time::Instant;
+
+use crate::event::{Event, Sink};
+
+pub mod console;
+pub mod event_log;
+mod lines;
+pub mod summary;
+pub mod words;
+
+pub use console::{Console, ConsoleSettings, LogFormat, WordError};
+pub use event_log::EventLog;
+
+/// Shows events to one audience: a log, the pull request, a channel, the ledger.
+pub trait Reporter: Send {
+    /// Returns the name used when it is muted.
+    fn name(&self) -> &'static str;
+
+    /// Tells it one event.
+    ///
+    /// # Errors
+    /// When its audience cannot be reached any more; it is not asked again.
+    fn on_event(&mut self, event: &Event) -> Result<(), ReportError>;
+
+    /// Tells it that time passed, about once a second, so that it can show that work goes on.
+    ///
+    /// # Errors
+    /// As [`Reporter::on_event`].
+    fn tick(&mut self, _now: Instant) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// Tells it that another reporter was muted.
+    ///
+    /// # Errors
+    /// As [`Reporter::on_event`].
+    fn on_muted(&mut self, _muted: &Muted) -> Result<(), ReportError> {
+        Ok(())
+    }
+}
+
+/// Why a reporter cannot go on. It is muted; the deployment and the other reporters go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Its place could not be made.
+    #[error("could not make {place}")]
+    Open {
+        /// File or directory.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its output could not be written.
+    #[error("could not write to {place}")]
+    Write {
+        /// File or stream.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An event could not be said in JSON.
+    #[error("could not write an event as JSON")]
+    Json {
+        /// What serde said.
+        source: serde_json::Error,
+    },
+}
+
+/// A reporter that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Muted {
+    /// Its name.
+    pub reporter: &'static str,
+    /// Why, in one line.
+    pub cause: String,
+}
+
+/// Feeds every reporter, in the order in which they were added.
+#[derive(Default)]
+pub struct Hub {
+    slots: Vec<Slot>,
+}
+
+enum Slot {
+    Live(Box<dyn Reporter>),
+    Muted(Muted),
+}
+
+impl Hub {
+    /// Returns a hub without reporters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a reporter. Add the console last: then it can still name those that fail on the last event.
+    pub fn add(&mut self, reporter: impl Reporter + 'static) {
+        self.slots.push(Slot::Live(Box::new(reporter)));
+    }
+
+    /// Tells every reporter. One that fails is muted and named; the deployment and the others go on.
+    pub fn publish(&mut self, event: &Event) {
+        self.each(|reporter| reporter.on_event(event));
+    }
+
+    /// Tells every reporter that time passed; call it about once a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.each(|reporter| reporter.tick(now));
+    }
+
+    /// Returns the reporters that failed, for the summary at the end.
+    pub fn muted(&self) -> Vec<Muted> {
+        let muted = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Live(_) => None,
+            Slot::Muted(muted) => Some(muted.clone()),
+        });
+        muted.collect()
+    }
+
+    /// Those that fail on being told of a failure are told of in turn; each can fail once, so this ends.
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Reporter) -> Result<(), ReportError>) {
+        let mut news = self.tell(&mut tell);
+        while let Some(muted) = news.pop() {
+            news.extend(self.tell(&mut |reporter| reporter.on_muted(&muted)));
+        }
+    }
+
+    fn tell(&mut self, tell: &mut dyn FnMut(&mut dyn Reporter) -> Result<(), ReportError>) -> Vec<Muted> {
+        let mut news = Vec::new();
+        for slot in &mut self.slots {
+            let Slot::Live(reporter) = slot else { continue };
+            if let Err(cause) = tell(reporter.as_mut()) {
+                let muted = Muted { reporter: reporter.name(), cause: in_one_line(&cause) };
+                news.push(muted.clone());
+                *slot = Slot::Muted(muted);
+            }
+        }
+        news
+    }
+}
+
+impl Sink for Hub {
+    fn take(&mut self, event: &Event) {
+        self.publish(event);
+    }
+}
+
+/// An error and its causes, as one line.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    crate::text::harmless(&line)
+}

@@ -1,0 +1,64 @@
+//! The end of a deployment in a headline and a few facts, for every reader that shows one.
+
+use std::time::Duration;
+
+use super::words;
+use crate::event::DeploymentResult;
+use crate::model::{Overall, Status};
+
+/// Returns the end in one sentence: `✗ deploy of shop to production: rolled_back (exit 4): …`.
+pub fn headline(result: &DeploymentResult) -> String {
+    let mark = match result.status {
+        Status::Success => "✓",
+        Status::Cancelled => "■",
+        Status::Failure => "✗",
+    };
+    let of = result.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
+    let to = result.environment.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
+    let meaning = if result.status == Status::Success && !result.changed {
+        "it already ran and is healthy; nothing was changed"
+    } else {
+        words::meaning(result.outcome)
+    };
+    format!("{mark} {}{of}{to}: {} (exit {}): {meaning}", result.verb, result.outcome, result.exit_code)
+}
+
+/// Returns names and values of what people ask for first, in that order; what is not known is left out.
+pub fn facts(result: &DeploymentResult, log_place: Option<&str>) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, value: Option<String>| {
+        facts.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    add("version", with_before(&result.version, &result.previous_version));
+    add("release", with_before(&result.release, &result.previous_release));
+    add("rolled back", result.rolled_back_to.as_ref().map(|id| format!("to {id}")));
+    add("backup", result.backup.clone());
+    add("health", result.health.as_ref().map(|health| health_text(health.overall).to_owned()));
+    let seconds = if result.duration_seconds.is_finite() { result.duration_seconds.max(0.0) } else { 0.0 };
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    add("took", Some(words::duration(time)));
+    for (service, url) in &result.urls {
+        add("url", Some(format!("{url}  ({service})")));
+    }
+    add("deployment", Some(result.deployment_id.to_string()));
+    add("event log", log_place.map(str::to_owned));
+    facts
+}
+
+fn with_before(now: &Option<String>, before: &Option<String>) -> Option<String> {
+    match (now, before) {
+        (Some(now), Some(before)) if now != before => Some(format!("{now}  (before: {before})")),
+        (Some(now), _) => Some(now.clone()),
+        (None, Some(before)) => Some(format!("none  (before: {before})")),
+        (None, None) => None,
+    }
+}
+
+/// Returns the word for all checks together.
+pub fn health_text(overall: Overall) -> &'static str {
+    match overall {
+        Overall::Healthy => "healthy",
+        Overall::Degraded => "degraded",
+        Overall::Unhealthy => "unhealthy",
+    }
+}

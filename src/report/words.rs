@@ -1,0 +1,55 @@
+//! Numbers and words as people read them.
+
+use std::time::Duration;
+
+use crate::model::Outcome;
+
+/// Returns a duration in at most two units: `340 ms`, `1.2 s`, `2 min 05 s`, `1 h 02 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..60 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Returns milliseconds as [`duration`] does.
+pub fn duration_ms(milliseconds: u64) -> String {
+    duration(Duration::from_millis(milliseconds))
+}
+
+/// Returns a size in decimal units, as `docker images` shows it: `152.3 MB`.
+pub fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::DECIMAL.decimal_places(1))
+}
+
+/// Returns what an outcome means for what runs, and for what people have to do (DESIGN section 5).
+pub fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "the release is verified and current",
+        Outcome::Invalid => "bad arguments, inputs or configuration; nothing was touched",
+        Outcome::Refused => "refused before anything was touched",
+        Outcome::RolledBack => "the new release failed; the previous one is back and verified",
+        Outcome::Failed => "the new release failed and nothing could be put back: someone must look",
+        Outcome::Busy => "another deployment of this app and environment is under way; nothing was touched",
+        Outcome::Unreachable => "the target could not be reached; nothing was touched",
+        Outcome::Cancelled => "cancelled; the host goes back to the previous release by itself",
+        Outcome::Aborted => "stopped before the switch; the running release was not touched",
+        Outcome::Planned => "there are changes; nothing was applied",
+        Outcome::Lost => "contact was lost after the start; the host goes on by itself",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_short_and_have_their_unit() {
+        let read = [0, 340, 1_250, 59_999, 125_000, 3_720_000].map(duration_ms);
+        assert_eq!(read, ["0 ms", "340 ms", "1.2 s", "59.9 s", "2 min 05 s", "1 h 02 min"]);
+        assert_eq!([999, 152_300_000].map(size), ["999 B", "152.3 MB"]);
+    }
+}
