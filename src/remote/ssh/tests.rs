@@ -14,7 +14,7 @@ use crate::remote::{AgentBinary, Agents, Channel, Ended, How, Remote, RemoteErro
 use crate::text::Secret;
 
 async fn reach(target: &SshTarget, settings: Settings) -> Result<Remote, RemoteError> {
-    connect(&Target::Ssh(target.clone()), settings).await
+    connect(&Target::Ssh(Box::new(target.clone())), settings).await
 }
 
 async fn refusal(target: &SshTarget, settings: Settings) -> RemoteError {
