@@ -52,6 +52,15 @@ impl Stop {
         }
     }
 
+    /// Returns it with what the services say of themselves added to its sentence.
+    #[must_use]
+    pub fn because(mut self, states: &[String]) -> Self {
+        if let (Self::Failed(failure), false) = (&mut self, states.is_empty()) {
+            failure.message = format!("{}; {}", failure.message, states.join("; "));
+        }
+        self
+    }
+
     /// Returns the failure that it is.
     pub fn failure(&self) -> FailureReport {
         match self {

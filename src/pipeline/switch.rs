@@ -38,8 +38,9 @@ impl Run {
         let verified = match applied {
             Ok(()) => self.stage(Stage::Verifying, self.verify_stage(target, before)).await,
             Err(stop) => {
-                self.explain(&target.release.project, &self.unwell(&target.release.project).await).await;
-                Err(stop)
+                let project = &target.release.project;
+                let states = self.explain(project, &self.unwell(project).await).await;
+                Err(stop.because(&states))
             }
         };
         let mut ending = match verified {
@@ -141,16 +142,19 @@ impl Run {
         unwell_services(&self.executor.containers(project).await.unwrap_or_default())
     }
 
-    /// Collects the last log lines of services (R000-42).
-    async fn explain(&self, project: &str, services: &[String]) {
+    /// Collects the last log lines of services (R000-42), and returns what each does in words.
+    async fn explain(&self, project: &str, services: &[String]) -> Vec<String> {
+        let mut states = Vec::new();
         let mut told: Vec<&String> = services.iter().collect();
         told.dedup();
         for service in told.into_iter().take(EXPLAINED) {
             if let Some(explanation) = health::explain_failure(&self.executor.docker, project, service).await
             {
+                states.push(format!("`{service}` is {}", explanation.state));
                 self.emitter.emit(here!(), explanation.into());
             }
         }
+        states
     }
 
     /// From here on it is deployed: a cancel comes too late.

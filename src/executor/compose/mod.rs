@@ -146,12 +146,16 @@ impl ExecutorError {
         }
     }
 
-    /// The error and its causes in one line.
+    /// The error and its causes in one line; of a tool that failed its last words, not its arguments.
     fn sentence(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            let next = harmless(&error.to_string());
+            let last_words = match error.downcast_ref::<ProcessError>() {
+                Some(ProcessError::Failed { finished, .. }) => finished.last_words(),
+                _ => error.to_string(),
+            };
+            let next = harmless(&last_words);
             if !text.contains(&next) {
                 text = format!("{text}: {next}");
             }

@@ -58,7 +58,9 @@ impl Route {
             checked(host)?;
             // A shell sees the users of jump hosts; the target's is an argument, and may be `DOMAIN\user`.
             let is_target = std::ptr::eq(host_of, &target.host);
-            let user_name = user.as_deref().map(|user| if is_target { user.replace(['\\', '$'], "_") } else { user.to_owned() });
+            let user_name = user
+                .as_deref()
+                .map(|user| if is_target { user.replace(['\\', '$'], "_") } else { user.to_owned() });
             user_name.as_deref().map_or(Ok(()), checked)?;
             let host_key = HostKey::read(key.as_deref(), host)?;
             Ok(Hop { host: host.to_owned(), user: user.clone(), port, host_key, known_hosts: None })
