@@ -526,7 +526,8 @@ impl Image {
         let place = tempfile::tempdir().unwrap();
         let lines = "FROM scratch\nLABEL com.docker.compose.project=shop com.docker.compose.service=web\nCOPY x /x\nVOLUME /v\n";
         std::fs::write(place.path().join("Dockerfile"), lines).unwrap();
-        std::fs::write(place.path().join("x"), "x").unwrap();
+        // Its own content: images of the same id would hinder each other's removal.
+        std::fs::write(place.path().join("x"), &name).unwrap();
         let built =
             run("docker", &["build", "-q", "-t", &name, place.path().to_str().unwrap()].map(AsRef::as_ref));
         assert!(built.status.success(), "{built:?}");
