@@ -33,6 +33,8 @@ pub(super) struct Tally {
     /// The start of each entry's digest, to name the first one that differs; 8 bytes, for trees of millions.
     marks: Vec<u64>,
     all: Sha256,
+    /// SHA-256 of the archive as it was handed to the disk.
+    pub(super) archive: Vec<u8>,
 }
 
 impl Tally {
@@ -218,9 +220,11 @@ impl Archive {
     }
 
     /// Ends the archive; every byte of it is on the disk then.
-    pub(super) fn finish(self) -> Result<Tally, BackupError> {
-        let ended = self.tar.into_inner().and_then(Compressor::finish).and_then(|file| file.sync_all());
-        ended.map_err(BackupError::writing(&self.path, self.tally.bytes))?;
+    pub(super) fn finish(mut self) -> Result<Tally, BackupError> {
+        let ended = self.tar.into_inner().and_then(Compressor::finish);
+        let synced = ended.and_then(|disk| disk.file.sync_all().map(|()| disk.digest));
+        let digest = synced.map_err(BackupError::writing(&self.path, self.tally.bytes))?;
+        self.tally.archive = digest.finalize().to_vec();
         Ok(self.tally)
     }
 }
@@ -274,28 +278,47 @@ impl<R: Read> Read for Exact<'_, R> {
     }
 }
 
+/// The file, and the digest of what it was given.
+struct Disk {
+    file: File,
+    digest: Sha256,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// One of the two compressions, with a checksum of its own.
 enum Compressor {
-    Zstd(zstd::Encoder<'static, File>),
-    Gzip(flate2::write::GzEncoder<File>),
+    Zstd(zstd::Encoder<'static, Disk>),
+    Gzip(flate2::write::GzEncoder<Disk>),
 }
 
 impl Compressor {
     fn start(file: File, format: ArchiveFormat) -> io::Result<Self> {
+        let disk = Disk { file, digest: Sha256::new() };
         match format {
             ArchiveFormat::Zstd => {
-                let mut encoder = zstd::Encoder::new(file, ZSTD_LEVEL)?;
+                let mut encoder = zstd::Encoder::new(disk, ZSTD_LEVEL)?;
                 encoder.multithread(ZSTD_THREADS)?;
                 encoder.include_checksum(true)?;
                 Ok(Self::Zstd(encoder))
             }
             ArchiveFormat::Gzip => {
-                Ok(Self::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())))
+                Ok(Self::Gzip(flate2::write::GzEncoder::new(disk, flate2::Compression::default())))
             }
         }
     }
 
-    fn finish(self) -> io::Result<File> {
+    fn finish(self) -> io::Result<Disk> {
         match self {
             Self::Zstd(encoder) => encoder.finish(),
             Self::Gzip(encoder) => encoder.finish(),

@@ -8,15 +8,20 @@ mod archive;
 mod error;
 mod list;
 mod manifest;
+mod members;
 mod meter;
 mod paths;
+mod plan;
 mod relay;
 mod reread;
 mod store;
 mod take;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod volume;
 mod walk;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -5,13 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use tar::{Entry, EntryType, Header};
+use tar::{EntryType, Header};
 
 use super::BackupError;
-use super::archive::{Archive, Length, Meta};
+use super::archive::{Archive, Meta};
+use super::members::{Member, Members};
 use super::walk::Notes;
-
-const BLOCK: u64 = 512;
 
 /// Where a stream goes, and what of it.
 pub(super) struct Relay<'a> {
@@ -33,41 +32,32 @@ impl Relay<'_> {
     /// # Errors
     /// The stream ends early or is no archive; the archive cannot be written.
     pub(super) fn run(&mut self, stream: impl Read) -> Result<bool, BackupError> {
-        let mut source = tar::Archive::new(Counted { stream, bytes: 0 });
-        let (mut end, mut is_directory) = (0, None);
-        for entry in source.entries().map_err(|error| self.broken(error))? {
-            let mut entry = entry.map_err(|error| self.broken(error))?;
-            end = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
-            is_directory.get_or_insert(entry.header().entry_type().is_dir());
-            self.entry(&mut entry)?;
+        let mut members = Members::new(stream);
+        let mut is_directory = None;
+        while let Some(member) = members.next().map_err(|error| self.broken(error))? {
+            is_directory.get_or_insert(member.header.entry_type().is_dir());
+            self.member(&member, &mut members)?;
         }
-        let mut rest = source.into_inner();
-        // A stream that was cut between two entries looks like an end: only the block of zeros is one.
-        if rest.bytes < end + BLOCK {
-            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
-        }
-        io::copy(&mut rest, &mut io::sink()).map_err(|error| self.broken(error))?;
         Ok(is_directory.unwrap_or_default())
     }
 
-    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), BackupError> {
-        let named = self.renamed(&entry.path_bytes());
-        let Some(target) = named else {
-            return Err(self.broken(io::Error::other("an entry has no usable name")));
+    fn member(&mut self, member: &Member, content: &mut dyn Read) -> Result<(), BackupError> {
+        let Some(target) = self.renamed(&member.path) else {
+            return Err(self.broken(io::Error::other("a member has no usable name")));
         };
-        if (self.excluded)(&target) {
+        // The base itself has no name in the archive.
+        if target.as_os_str().is_empty() || (self.excluded)(&target) {
             return Ok(());
         }
-        let meta = meta_of(entry.header()).map_err(|error| self.broken(error))?;
-        match entry.header().entry_type() {
+        let meta = meta_of(&member.header).map_err(|error| self.broken(error))?;
+        match member.header.entry_type() {
             EntryType::Directory => self.archive.directory(&target, &meta),
-            EntryType::Symlink => {
-                let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-                self.archive.symlink(&target, &meta, &link)
-            }
-            EntryType::Link => self.hard_link(entry, &target, &meta),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(entry, &target, &meta)
+            EntryType::Symlink => self.archive.symlink(&target, &meta, &member.link),
+            EntryType::Link => self.hard_link(&member.link, &target, &meta),
+            EntryType::Regular | EntryType::Continuous => {
+                let what = self.what.to_owned();
+                let reading = |source| BackupError::Stream { what, source };
+                self.archive.file(&target, &meta, member.size, content, reading).map(drop)
             }
             _ => {
                 self.notes.skipped.push(&target);
@@ -76,32 +66,12 @@ impl Relay<'_> {
         }
     }
 
-    fn hard_link<R: Read>(
-        &mut self,
-        entry: &Entry<'_, R>,
-        target: &Path,
-        meta: &Meta,
-    ) -> Result<(), BackupError> {
-        let first = entry.link_name_bytes().and_then(|name| self.renamed(&name));
-        match first {
+    fn hard_link(&mut self, link: &[u8], target: &Path, meta: &Meta) -> Result<(), BackupError> {
+        match self.renamed(link) {
             Some(first) if !(self.excluded)(&first) => {
                 self.archive.hard_link(target, meta, first.as_os_str().as_bytes())
             }
             _ => Err(self.broken(io::Error::other("a hard link leads out of what is saved"))),
-        }
-    }
-
-    fn file<R: Read>(
-        &mut self,
-        entry: &mut Entry<'_, R>,
-        target: &Path,
-        meta: &Meta,
-    ) -> Result<(), BackupError> {
-        let (size, what) = (entry.size(), self.what.to_owned());
-        let reading = |source| BackupError::Stream { what, source };
-        match self.archive.file(target, meta, size, entry, reading)? {
-            Length::AsSaid => Ok(()),
-            Length::Short => Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
@@ -133,17 +103,4 @@ fn meta_of(header: &Header) -> io::Result<Meta> {
         gid: header.gid()?,
         mtime: header.mtime().unwrap_or_default(),
     })
-}
-
-struct Counted<R> {
-    stream: R,
-    bytes: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(into)?;
-        self.bytes += read as u64;
-        Ok(read)
-    }
 }

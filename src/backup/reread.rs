@@ -44,8 +44,14 @@ pub(super) fn reread(
             compare(flate2::bufread::MultiGzDecoder::new(BufReader::new(&mut hashed)), written, meter)
         }
     };
+    let digest = hashed.digest.finalize().to_vec();
+    let compared = compared.and_then(|()| {
+        let same = digest == written.archive;
+        same.then_some(())
+            .ok_or_else(|| Differs("its bytes differ, although its content does not".to_owned()))
+    });
     match compared {
-        Ok(()) => Ok(Sound { size_bytes: hashed.bytes, sha256: hex::encode(hashed.digest.finalize()) }),
+        Ok(()) => Ok(Sound { size_bytes: hashed.bytes, sha256: hex::encode(digest) }),
         Err(_) if meter.is_called_off() => Err(BackupError::CalledOff),
         Err(Differs(detail)) => Err(BackupError::Unsound { path: path.to_owned(), detail }),
     }

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_fifo_in_the_place_of_a_file_does_not_hold_us_up() {
         let place = tempfile::tempdir().unwrap();
-        rustix::fs::mknodat(CWD, &place.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(CWD, place.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         let base = Directory::base(place.path()).unwrap();
         assert!(is_gone(&base.file("pipe".as_ref()).unwrap_err()));
     }

@@ -105,14 +105,21 @@ impl Helper {
         mounts: &[Mounted],
     ) -> Result<Self, BackupError> {
         remove_leftovers(docker, project).await;
-        let image = local_image(docker, images, mounts).await?;
         let name = format!("ffe-backup-{project}-{}", &Uuid::new_v4().simple().to_string()[..8]);
         // Armed before the call: a future that is dropped half-way must not leave a container behind.
         let helper = Self { client: docker.client().clone(), name: Some(name.clone()) };
-        let options = CreateContainerOptions { name: Some(name), ..Default::default() };
-        let made = helper.client.create_container(Some(options), body(project, image, mounts)).await;
-        made.map_err(|source| daemon("create a helper container".to_owned(), "create a container", source))?;
-        Ok(helper)
+        for image in local_images(docker, images).await? {
+            let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+            match helper.client.create_container(Some(options), body(project, image, mounts)).await {
+                Ok(_) => return Ok(helper),
+                // Somebody removed that image since it was listed.
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(source) => {
+                    return Err(daemon("create a helper container".to_owned(), "create a container", source));
+                }
+            }
+        }
+        Err(BackupError::NoImage { what: names(mounts) })
     }
 
     /// Starts to read a path of the container as a tar stream; nothing when the path does not exist. Blocks: for
@@ -172,22 +179,18 @@ async fn remove_leftovers(docker: &Docker, project: &str) {
     }
 }
 
-async fn local_image(docker: &Docker, hints: &[&str], mounts: &[Mounted]) -> Result<String, BackupError> {
+/// Returns the ids of the images to try: those hinted at that are here, then all others.
+async fn local_images(docker: &Docker, hints: &[&str]) -> Result<Vec<String>, BackupError> {
+    let mut images = Vec::new();
     for hint in hints {
-        let found = docker.image(hint).await;
         let source =
             |source| BackupError::Daemon { what: "look for an image".to_owned(), source: Box::new(source) };
-        if let Some(image) = found.map_err(source)? {
-            return Ok(image.id);
-        }
+        images.extend(docker.image(hint).await.map_err(source)?.map(|image| image.id));
     }
     let listed = docker.client().list_images(None::<ListImagesOptions>).await;
     let listed = listed.map_err(|source| daemon("look for an image".to_owned(), "list images", source))?;
-    listed
-        .into_iter()
-        .map(|image| image.id)
-        .next()
-        .ok_or_else(|| BackupError::NoImage { what: names(mounts) })
+    images.extend(listed.into_iter().map(|image| image.id));
+    Ok(images)
 }
 
 fn names(mounts: &[Mounted]) -> String {
