@@ -406,7 +406,13 @@ mod tests {
 
     #[test]
     fn tracked_files_travel_as_they_lie_and_globs_add_and_take() {
-        let project = Project::new(&[("a", "1"), ("gone", "x"), ("docs/b", "2"), ("sub/run.sh", "#!"), (".gitignore", "dist\n.env\n")]);
+        let project = Project::new(&[
+            ("a", "1"),
+            ("gone", "x"),
+            ("docs/b", "2"),
+            ("sub/run.sh", "#!"),
+            (".gitignore", "dist\n.env\n"),
+        ]);
         project.commit();
         project.write("a", "changed");
         for path in ["dist/deep/x.js", "dist/.env", "untracked", ".env"] {
@@ -436,8 +442,14 @@ mod tests {
     #[test]
     fn without_git_the_ignore_files_decide() {
         let project = Project::new(&[
-            ("a", "1"), ("Dockerfile", "FROM scratch"), ("node_modules/x", "1"), ("secret/y", "1"), (".env", "A=1"),
-            (".gitignore", "node_modules\n"), (".dockerignore", "secret\nDockerfile\n"), (".env.example", "A="),
+            ("a", "1"),
+            ("Dockerfile", "FROM scratch"),
+            ("node_modules/x", "1"),
+            ("secret/y", "1"),
+            (".env", "A=1"),
+            (".gitignore", "node_modules\n"),
+            (".dockerignore", "secret\nDockerfile\n"),
+            (".env.example", "A="),
             (".ffe-deploy/state", "1"),
         ]);
         let manifest = scan(project.path(), &[], &[]).unwrap();

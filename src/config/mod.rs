@@ -22,9 +22,9 @@ mod resolve;
 mod secret_names;
 mod select;
 mod target;
-mod variables;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub struct Inputs {
     pub app: Option<String>,
     /// `--project-root`; made absolute here.
     pub project_root: PathBuf,
-    /// `--config-dir`; else `FFE_DEPLOY_CONFIG_DIR`, else `deploy/` and the project root.
+    /// `--config-dir`, from the project root; else `FFE_DEPLOY_CONFIG_DIR`, else `deploy/` and the project root.
     pub config_dir: Option<PathBuf>,
     /// `--host [USER@]HOST[:PORT]`, or `local`; else `FFE_DEPLOY_HOST`. Empty is an error, not "absent".
     pub host: Option<String>,

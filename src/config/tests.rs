@@ -33,7 +33,14 @@ impl Project {
 
     pub(super) fn git(&self, args: &[&str]) {
         let mut command = Command::new("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]);
+        command.args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ]);
         let output = command.args(args).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -97,9 +104,15 @@ fn an_app_without_file_is_named_after_its_repository() {
 fn an_absent_compose_file_is_refused_in_the_documents_words() {
     let empty = Project::new(&[]);
     let error = empty.resolve("development", &[]).unwrap_err();
-    assert_eq!((error.exit(), error.to_string()), (Exit::Refused, "Compose file not found: docker-compose.yml".into()));
+    assert_eq!(
+        (error.exit(), error.to_string()),
+        (Exit::Refused, "Compose file not found: docker-compose.yml".into())
+    );
     assert_eq!(error.report().code, "compose.file");
-    let named = Project::new(&[("deployments.yaml", &shop("    compose_file: [a.yml, b.yml]\n")), ("a.yml", COMPOSE)]);
+    let named = Project::new(&[
+        ("deployments.yaml", &shop("    compose_file: [a.yml, b.yml]\n")),
+        ("a.yml", COMPOSE),
+    ]);
     assert_eq!(named.resolve("dev", &[]).unwrap_err().to_string(), "Compose file not found: b.yml");
 }
 
@@ -112,7 +125,10 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
              health:\n      timeout: 2h\n      checks:\n        - {name: a, http: ftp://x}\n        - {name: b}\n    \
              hooks: {}\n    backup: {retention: {days: 7}}\n    path: nowhere\n",
         ),
-        ("deploy/environments.yaml", "environments:\n  staging:\n    hots: x\n    port: 0\n    become: yes\n    on_lost: continue\n"),
+        (
+            "deploy/environments.yaml",
+            "environments:\n  staging:\n    hots: x\n    port: 0\n    become: yes\n    on_lost: continue\n",
+        ),
     ]);
     let text = project.problems("staging", &[]);
     for expected in [
@@ -125,7 +141,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         "`deployments.shop.health.checks[1]` must ask exactly one thing",
         "`deployments.shop.hooks` is not built yet",
         "`deployments.shop.backup.retention` is not built yet",
-        "found: `nowhere`",
+        "deploy/deployments.yaml:14:11: `deployments.shop.path` is not a directory; found: `nowhere`",
         "deploy/environments.yaml:3:5: `environments.staging.hots` is not a known key",
         "`environments.staging.port` has the wrong value; found: `0`; accepted: a number from 1 to 65535",
         "`environments.staging.become` has the wrong value; found: `yes`; accepted: sudo, no",
@@ -133,27 +149,47 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
     ] {
         assert!(text.contains(expected), "{expected}\n---\n{text}");
     }
-    assert!(text.starts_with("14 problems"), "{text}");
+    assert!(text.starts_with("13 problems"), "{text}");
 }
 
 #[test]
 fn broken_yaml_missing_type_unknown_app_and_empty_files_have_their_own_words() {
     let broken = Project::new(&[("deployments.yaml", "deployments:\n  shop: [\n"), ("compose.yml", COMPOSE)]);
-    let untyped = Project::new(&[("deployments.yaml", "deployments:\n  shop: {path: .}\n"), ("compose.yml", COMPOSE)]);
+    let untyped =
+        Project::new(&[("deployments.yaml", "deployments:\n  shop: {path: .}\n"), ("compose.yml", COMPOSE)]);
     let known = Project::new(&[("deployments.yaml", &shop("")), ("compose.yml", COMPOSE)]);
-    let empty = Project::new(&[("deployments.yaml", "# later\n"), ("environments.yaml", ""), ("compose.yml", COMPOSE)]);
-    assert!(broken.problems("dev", &[]).contains("deployments.yaml:3:1: is not YAML: "), "{}", broken.problems("dev", &[]));
+    let empty = Project::new(&[
+        ("deployments.yaml", "# later\n"),
+        ("environments.yaml", ""),
+        ("compose.yml", COMPOSE),
+    ]);
+    assert!(
+        broken.problems("dev", &[]).contains("deployments.yaml:2:9: is not YAML: "),
+        "{}",
+        broken.problems("dev", &[])
+    );
     let text = untyped.problems("dev", &[]);
     assert!(text.contains("deployments.yaml:2:3: `deployments.shop.type` is missing"), "{text}");
     let mut inputs = known.inputs("dev", &[]);
     inputs.app = Some("shpo".to_owned());
     let text = resolve(&inputs).unwrap_err().to_string();
-    assert!(text.contains("`--app` names `shpo`, which deployments.yaml does not have; accepted: shop; try: `shop`"), "{text}");
+    assert!(
+        text.contains(
+            "`--app` names `shpo`, which deployments.yaml does not have; accepted: shop; try: `shop`"
+        ),
+        "{text}"
+    );
     let text = empty.problems("dev", &[]);
-    assert!(text.contains("deployments.yaml: is empty") && text.contains("environments.yaml: is empty"), "{text}");
+    assert!(
+        text.contains("deployments.yaml: is empty") && text.contains("environments.yaml: is empty"),
+        "{text}"
+    );
     let huge = "- [[[[\n".repeat(150_000);
     let huge = Project::new(&[("deployments.yaml", &huge), ("compose.yml", COMPOSE)]);
-    assert!(huge.problems("dev", &[]).contains("is 1050000 bytes long") || huge.problems("dev", &[]).contains("larger than"));
+    assert!(
+        huge.problems("dev", &[]).contains("is 1050000 bytes long")
+            || huge.problems("dev", &[]).contains("larger than")
+    );
 }
 
 #[test]
@@ -167,7 +203,11 @@ fn problems_of_a_type_that_is_not_built_concern_only_its_own_app() {
     assert!(resolve(&inputs).is_ok());
     inputs.app = Some("tf".to_owned());
     let refused = resolve(&inputs).unwrap_err().to_string();
-    assert!(refused.contains("`deployments.tf.type` is not built yet; found: `terraform`; accepted: docker-compose"), "{refused}");
+    assert!(
+        refused
+            .contains("`deployments.tf.type` is not built yet; found: `terraform`; accepted: docker-compose"),
+        "{refused}"
+    );
     assert!(refused.starts_with("1 problem "), "{refused}");
 }
 
@@ -175,23 +215,36 @@ fn problems_of_a_type_that_is_not_built_concern_only_its_own_app() {
 fn list_shows_apps_of_all_types() {
     let text = "deployments:\n  a: {type: docker-compose, path: a}\n  b: {type: docker}\n  c: {type: kubernetes, namespace: x}\n  \
                 d: {type: terraform}\n  e: {type: ansible}\n";
-    let project = Project::new(&[("deployments.yaml", text), ("environments.yaml", "environments: {dev: , prod: {}}\n")]);
+    let project = Project::new(&[
+        ("deployments.yaml", text),
+        ("environments.yaml", "environments: {dev: , prod: {}}\n"),
+    ]);
     let apps = list(&project.inputs("", &[])).unwrap();
     let kinds: Vec<_> = apps.iter().map(|app| app.kind.as_str()).collect();
     assert_eq!(kinds, ["docker-compose", "docker", "kubernetes", "terraform", "ansible"]);
-    assert_eq!((apps[0].path.as_str(), apps[0].environments.clone()), ("a", vec!["dev".to_owned(), "prod".to_owned()]));
+    assert_eq!(
+        (apps[0].path.as_str(), apps[0].environments.clone()),
+        ("a", vec!["dev".to_owned(), "prod".to_owned()])
+    );
 }
 
 #[test]
 fn environments_are_chosen_as_section_8_says() {
-    let two = Project::new(&[("environments.yaml", "environments: {dev: {}, eu: {host: h}}\n"), ("compose.yml", COMPOSE)]);
+    let two = Project::new(&[
+        ("environments.yaml", "environments: {dev: {}, eu: {host: h}}\n"),
+        ("compose.yml", COMPOSE),
+    ]);
     assert!(two.problems("", &[]).contains("`ENVIRONMENT` is missing; accepted: dev, eu"));
-    assert!(two.problems("ue", &[]).contains("`ENVIRONMENT` is `ue`, which environments.yaml does not have; accepted: dev, eu"));
+    assert!(
+        two.problems("ue", &[])
+            .contains("`ENVIRONMENT` is `ue`, which environments.yaml does not have; accepted: dev, eu")
+    );
     let looks = Inputs { verb: Verb::Looks, ..two.inputs("", &[]) };
     assert_eq!(resolve(&looks).unwrap().environment.name.as_str(), "dev");
     assert_eq!(two.resolve("", &[("FFE_DEPLOY_ENVIRONMENT", "eu")]).unwrap().environment.name.as_str(), "eu");
     assert_eq!(two.resolve("development", &[]).unwrap().environment.name.as_str(), "dev");
-    let one = Project::new(&[("environments.yaml", "environments: {eu: {host: h}}\n"), ("compose.yml", COMPOSE)]);
+    let one =
+        Project::new(&[("environments.yaml", "environments: {eu: {host: h}}\n"), ("compose.yml", COMPOSE)]);
     let resolved = one.resolve("", &[]).unwrap();
     assert!(resolved.requires_confirmation && resolved.environment.backup);
 }
@@ -199,19 +252,29 @@ fn environments_are_chosen_as_section_8_says() {
 #[test]
 fn an_unset_or_empty_host_never_means_this_machine() {
     let production = |host: &str| {
-        let environments = format!("environments:\n  production:\n    require_confirmation: false\n    host: {host}\n");
+        let environments =
+            format!("environments:\n  production:\n    require_confirmation: false\n    host: {host}\n");
         Project::new(&[("environments.yaml", &environments), ("compose.yml", COMPOSE)])
     };
     let unset = production("${PROD_SERVER}").problems("production", &[]);
-    assert!(unset.contains("environments.yaml:4:11: `environments.production.host` needs the variable `PROD_SERVER`"), "{unset}");
+    assert!(
+        unset.contains(
+            "environments.yaml:4:11: `environments.production.host` needs the variable `PROD_SERVER`"
+        ),
+        "{unset}"
+    );
     let server = ("PROD_SERVER", "");
-    for (host, job) in [("${PROD_SERVER}", server), ("${PROD_SERVER:-}", server), ("\"\"", server), ("h", ("PROD_HOST", ""))] {
+    for (host, job) in
+        [("${PROD_SERVER}", server), ("${PROD_SERVER:-}", server), ("\"\"", server), ("h", ("PROD_HOST", ""))]
+    {
         let text = production(host).problems("production", &[job]);
         assert!(text.contains("is empty"), "{host}: {text}");
     }
     assert!(production("h").problems("production", &[("FFE_DEPLOY_HOST", "")]).contains("`--host` is empty"));
     let absent = Project::new(&[("compose.yml", COMPOSE)]);
-    for (environment, job) in [("production", ("A", "")), ("staging", ("RUNNER_ENVIRONMENT", "github-hosted"))] {
+    for (environment, job) in
+        [("production", ("A", "")), ("staging", ("RUNNER_ENVIRONMENT", "github-hosted"))]
+    {
         let error = absent.resolve(environment, &[job]).unwrap_err();
         assert_eq!((error.exit(), error.report().code.as_str()), (Exit::Refused, "local.not-said"));
     }
@@ -224,19 +287,26 @@ fn flags_stand_above_variables_and_variables_above_files() {
                         ssh_key: {env: KEY, passphrase: {env: PASS}}\n    jump: [{host: bastion, user: ci}]\n    become: sudo\n    root: /srv\n";
     let project = Project::new(&[("environments.yaml", environments), ("compose.yml", COMPOSE)]);
     let key = "-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----\n";
-    let job = [("PROD_HOST", "var.example"), ("PRODUCTION_USER", "deploy"), ("KEY", key), ("PASS", "hunter22")];
+    let job =
+        [("PROD_HOST", "var.example"), ("PRODUCTION_USER", "deploy"), ("KEY", key), ("PASS", "hunter22")];
     let ssh = |resolved: Resolved| match resolved.target {
         Target::Ssh(ssh) => (*ssh, resolved.secrets, resolved.environment),
         Target::Local => panic!("local"),
     };
     let (target, secrets, environment) = ssh(project.resolve("production", &job).unwrap());
-    assert_eq!((target.host.as_str(), target.user.as_deref(), target.port), ("var.example", Some("deploy"), Some(22)));
+    assert_eq!(
+        (target.host.as_str(), target.user.as_deref(), target.port),
+        ("var.example", Some("deploy"), Some(22))
+    );
     assert!(target.become_root && target.jump[0].host == "bastion" && target.key.unwrap().reveal() == key);
     assert!(secrets.iter().any(|secret| secret.reveal() == "hunter22"));
     assert_eq!(environment.placement, Placement::Root { base: Some("/srv".into()) });
     let flagged = Inputs { host: Some("root@flag.example:2222".to_owned()), ..project.inputs("prod", &job) };
     let (target, ..) = ssh(resolve(&flagged).unwrap());
-    assert_eq!((target.host.as_str(), target.user.as_deref(), target.port), ("flag.example", Some("root"), Some(2222)));
+    assert_eq!(
+        (target.host.as_str(), target.user.as_deref(), target.port),
+        ("flag.example", Some("root"), Some(2222))
+    );
     let text = project.problems("production", &[("PROD_USER", "u")]);
     assert!(text.contains("names the variable `KEY`, which is not set"), "{text}");
 }
@@ -244,9 +314,18 @@ fn flags_stand_above_variables_and_variables_above_files() {
 #[test]
 fn overlays_and_overrides_merge_maps_and_replace_lists() {
     let project = Project::new(&[
-        ("deploy/deployments.yaml", &shop("    profiles: [a, b]\n    env_vars: {A: base, B: base, C: base}\n")),
-        ("deploy/deployments.local.yaml", "deployments: {shop: {profiles: [c], env_vars: {B: local, C: local}}}\n"),
-        ("deploy/environments.yaml", "environments: {dev: {overrides: {shop: {project: mine, env_vars: {C: \"${X:-over}\"}}}}}\n"),
+        (
+            "deploy/deployments.yaml",
+            &shop("    profiles: [a, b]\n    env_vars: {A: base, B: base, C: base}\n"),
+        ),
+        (
+            "deploy/deployments.local.yaml",
+            "deployments: {shop: {profiles: [c], env_vars: {B: local, C: local}}}\n",
+        ),
+        (
+            "deploy/environments.yaml",
+            "environments: {dev: {overrides: {shop: {project: mine, env_vars: {C: \"${X:-over}\"}}}}}\n",
+        ),
         ("compose.yml", COMPOSE),
     ]);
     let resolved = project.resolve("dev", &[]).unwrap();
@@ -254,20 +333,35 @@ fn overlays_and_overrides_merge_maps_and_replace_lists() {
     assert_eq!((vars, resolved.app.profiles), (vec!["base", "local", "over"], vec!["c".to_owned()]));
     assert_eq!(resolved.app.project.as_deref(), Some("mine"));
     project.write("deploy/environments.yaml", "environments: {dev: {overrides: {shpo: {}}}}\n");
-    assert!(project.problems("dev", &[]).contains("`environments.dev.overrides.shpo` is not an app; accepted: shop; try: `shop`"));
+    assert!(
+        project
+            .problems("dev", &[])
+            .contains("`environments.dev.overrides.shpo` is not an app; accepted: shop; try: `shop`")
+    );
 }
 
 #[test]
 fn literal_secrets_are_refused_without_being_shown() {
     let project = Project::new(&[
-        ("deployments.yaml", &shop("    api_key: MARKER\n    env_vars: {DB_PASSWORD: MARKER, OK_TOKEN: \"${T}\", X_TOKEN: \"${T:-MARKER}\"}\n    secrets: [\"MARKER value\"]\n")),
+        (
+            "deployments.yaml",
+            &shop(
+                "    api_key: MARKER\n    env_vars: {DB_PASSWORD: MARKER, OK_TOKEN: \"${T}\", X_TOKEN: \"${T:-MARKER}\"}\n    secrets: [\"MARKER value\"]\n",
+            ),
+        ),
         ("environments.yaml", "environments: {dev: {ssh_key: MARKER}}\n"),
         ("compose.yml", COMPOSE),
     ]);
     let error = project.resolve("dev", &[("T", "abcd")]).unwrap_err();
     let text = format!("{error}{error:?}{:?}", error.report());
     assert!(!text.contains("MARKER"), "{text}");
-    for key in ["deployments.shop.api_key` is a secret", "env_vars.DB_PASSWORD", "env_vars.X_TOKEN", "dev.ssh_key", "secrets[0]"] {
+    for key in [
+        "deployments.shop.api_key` is a secret",
+        "env_vars.DB_PASSWORD",
+        "env_vars.X_TOKEN",
+        "dev.ssh_key",
+        "secrets[0]",
+    ] {
         assert!(text.contains(key), "{key}: {text}");
     }
     assert!(!text.contains("OK_TOKEN"));
@@ -276,7 +370,10 @@ fn literal_secrets_are_refused_without_being_shown() {
 
 #[test]
 fn values_that_came_from_the_job_are_not_shown_when_they_are_wrong() {
-    let project = Project::new(&[("environments.yaml", "environments: {dev: {port: \"${P}\", host: \"${P}\"}}\n"), ("compose.yml", COMPOSE)]);
+    let project = Project::new(&[
+        ("environments.yaml", "environments: {dev: {port: \"${P}\", host: \"${P}\"}}\n"),
+        ("compose.yml", COMPOSE),
+    ]);
     let text = project.problems("dev", &[("P", "hunter2 hunter2")]);
     assert!(!text.contains("hunter2") && text.contains("found: the value of `${P}`"), "{text}");
 }
@@ -284,36 +381,102 @@ fn values_that_came_from_the_job_are_not_shown_when_they_are_wrong() {
 #[test]
 fn layers_lie_in_the_documented_order() {
     let project = Project::new(&[
-        ("deployments.yaml", &shop("    env_vars: {B: vars, C: vars, D: vars, E: vars}\n    secrets: [E_SECRET]\n    required_vars: [E, F]\n")),
+        (
+            "deployments.yaml",
+            &shop(
+                "    env_vars: {B: vars, C: vars, D: vars, E: vars}\n    secrets: [E_SECRET]\n    required_vars: [E, F]\n",
+            ),
+        ),
         ("environments.yaml", "environments: {production: {host: local}}\n"),
-        (".env", "A=env\nB=env\nCOMPOSE_FILE=main.yml\nCOMPOSE_PROFILES=x,y\nCOMPOSE_PROJECT_NAME=p\nDOCKER_HOST=x\n"),
+        (
+            ".env",
+            "A=env\nB=env\nCOMPOSE_FILE=main.yml\nCOMPOSE_PROFILES=x,y\nCOMPOSE_PROJECT_NAME=p\nDOCKER_HOST=x\n",
+        ),
         (".env.prod", "C=file\nD=file\nREF=${B}-$A\n"),
-        ("main.yml", "services: {web: {image: x, env_file: [.env.web, {path: ./cfg/more.env, required: false}]}}\n"),
+        (
+            "main.yml",
+            "services: {web: {image: x, env_file: [.env.web, {path: ./cfg/more.env, required: false}]}}\n",
+        ),
         (".env.web", "WEB_TOKEN=abcdefgh\n"),
         ("cfg/more.env", "M=1\n"),
     ]);
-    let job = [("PRODUCTION_ENV_FILE", "D=secret file\n"), ("E", "job"), ("F", ""), ("E_SECRET", "hunter22"), ("A", "never")];
+    let job = [
+        ("PRODUCTION_ENV_FILE", "D=secret file\n"),
+        ("E", "job"),
+        ("F", ""),
+        ("E_SECRET", "hunter22"),
+        ("A", "never"),
+    ];
     let mut inputs = project.inputs("production", &job);
     inputs.version = Some("1.2.3".to_owned());
     let resolved = resolve(&inputs).unwrap();
     let (below, above) = (&resolved.variables.below_host, &resolved.variables.above_host);
-    assert_eq!((below["A"].as_str(), below["B"].as_str(), below["COMPOSE_PROJECT_NAME"].as_str()), ("env", "vars", "p"));
+    assert_eq!(
+        (below["A"].as_str(), below["B"].as_str(), below["COMPOSE_PROJECT_NAME"].as_str()),
+        ("env", "vars", "p")
+    );
     let seen: Vec<_> = above.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    assert_eq!(seen, ["C=file", "D=secret file", "E=job", "E_SECRET=hunter22", "IMAGE_TAG=1.2.3", "REF=vars-env", "VERSION=1.2.3"]);
-    assert_eq!((&resolved.app.compose_files[..], &resolved.app.profiles[..]), (&["main.yml".to_owned()][..], &["x".to_owned(), "y".to_owned()][..]));
+    assert_eq!(
+        seen,
+        [
+            "C=file",
+            "D=secret file",
+            "E=job",
+            "E_SECRET=hunter22",
+            "IMAGE_TAG=1.2.3",
+            "REF=vars-env",
+            "VERSION=1.2.3"
+        ]
+    );
+    assert_eq!(
+        (&resolved.app.compose_files[..], &resolved.app.profiles[..]),
+        (&["main.yml".to_owned()][..], &["x".to_owned(), "y".to_owned()][..])
+    );
     let files: Vec<_> = resolved.variables.env_files.keys().map(String::as_str).collect();
     assert_eq!(files, [".env", ".env.prod", ".env.web", "cfg/more.env"]);
-    assert!(resolved.notices.iter().any(|notice| notice.rule == "variables.dropped" && notice.message.contains("`DOCKER_HOST` (.env:6)")));
+    assert!(resolved.notices.iter().any(
+        |notice| notice.rule == "variables.dropped" && notice.message.contains("`DOCKER_HOST` (.env:6)")
+    ));
     let secrets: Vec<_> = resolved.secrets.iter().map(Secret::reveal).collect();
     assert_eq!(secrets, ["abcdefgh", "hunter22"]);
 }
 
 #[test]
+fn what_is_made_of_a_secret_is_one() {
+    let text = shop("    env_vars: {URL: \"postgres://u:${DB_PASSWORD}@db/${NAME}\"}\n");
+    let project = Project::new(&[("deployments.yaml", &text), ("compose.yml", COMPOSE)]);
+    let resolved = project.resolve("dev", &[("DB_PASSWORD", "hunter22"), ("NAME", "shop")]).unwrap();
+    assert!(resolved.variables.secret_names.contains("URL"));
+    let secrets: Vec<_> = resolved.secrets.iter().map(Secret::reveal).collect();
+    assert_eq!(secrets, ["hunter22", "postgres://u:hunter22@db/shop"]);
+}
+
+#[test]
+fn anchors_can_stand_in_extensions_and_projects_only_in_overrides() {
+    let text = "x-base: &base {type: docker-compose, one_shot: [m]}\ndeployments:\n  shop: {<<: *base}\n";
+    let project = Project::new(&[("deployments.yaml", text), ("compose.yml", COMPOSE)]);
+    assert_eq!(project.resolve("dev", &[]).unwrap().app.one_shot, ["m"]);
+    project.write("deployments.yaml", &shop("    project: one\n"));
+    let text = project.problems("dev", &[]);
+    assert!(text.contains("accepted: environments.<environment>.overrides.shop.project"), "{text}");
+}
+
+#[test]
 fn secrets_must_be_there_and_long_enough() {
-    let project = Project::new(&[("deployments.yaml", &shop("    secrets: [A, B]\n    env_vars: {PATH: /x}\n")), ("compose.yml", COMPOSE)]);
+    let project = Project::new(&[
+        ("deployments.yaml", &shop("    secrets: [A, B]\n    env_vars: {PATH: /x}\n")),
+        ("compose.yml", COMPOSE),
+    ]);
     let text = project.problems("staging", &[("A", "xyz"), ("B", "")]);
-    assert!(text.contains("names the secret `B`, which is missing or empty") && text.contains("`A`, whose value is too short"), "{text}");
-    assert!(text.contains("`deployments.shop.env_vars.PATH` cannot be a variable") && !text.contains("xyz"), "{text}");
+    assert!(
+        text.contains("names the secret `B`, which is missing or empty")
+            && text.contains("`A`, whose value is too short"),
+        "{text}"
+    );
+    assert!(
+        text.contains("`deployments.shop.env_vars.PATH` cannot be a variable") && !text.contains("xyz"),
+        "{text}"
+    );
     project.write("deployments.yaml", &shop("    secrets: [A]\n"));
     let notices = project.resolve("dev", &[]).unwrap().notices;
     assert!(notices.iter().any(|notice| notice.rule == "secrets.missing"));
@@ -329,9 +492,13 @@ fn compose_files_are_chosen_as_c03_says() {
         ("docker-compose.override.yml", COMPOSE),
         ("docker-compose.development.yml", COMPOSE),
         ("compose.prod.yaml", COMPOSE),
-        ("environments.yaml", "environments: {dev: {}, local: {profile: dev}, testing: {}, staging: {host: local}, production: {host: local}}\n"),
+        (
+            "environments.yaml",
+            "environments: {dev: {}, local: {profile: dev}, testing: {}, staging: {host: local}, production: {host: local}}\n",
+        ),
     ]);
-    let files = |environment: &str| project.resolve(environment, &[]).map(|resolved| resolved.app.compose_files);
+    let files =
+        |environment: &str| project.resolve(environment, &[]).map(|resolved| resolved.app.compose_files);
     assert_eq!(files("dev").unwrap(), ["docker-compose.development.yml"]);
     assert_eq!(files("local").unwrap(), ["docker-compose.yml", "docker-compose.override.yml"]);
     assert_eq!(files("testing").unwrap(), ["docker-compose.yml"]);
@@ -349,7 +516,9 @@ fn compose_files_are_chosen_as_c03_says() {
 #[test]
 fn documents_files_are_required_when_git_tracks_them() {
     let project = Project::new(&[
-        ("compose.yml", COMPOSE), ("config.yaml", "a: 1\n"), ("Dockerfile", "FROM scratch\n"),
+        ("compose.yml", COMPOSE),
+        ("config.yaml", "a: 1\n"),
+        ("Dockerfile", "FROM scratch\n"),
         ("deployments.yaml", &shop("    required_files: [./cfg//x]\n")),
     ]);
     project.commit();
@@ -363,27 +532,50 @@ fn documents_files_are_required_when_git_tracks_them() {
 
 #[test]
 fn both_endings_of_a_file_and_an_empty_config_dir_are_problems() {
-    let project = Project::new(&[("environments.yaml", "environments: {dev: {}}\n"), ("environments.yml", "environments: {dev: {}}\n"), ("compose.yml", COMPOSE)]);
-    assert!(project.problems("dev", &[]).contains("environments.yaml: stands beside environments.yml; accepted: one of the two"));
+    let project = Project::new(&[
+        ("environments.yaml", "environments: {dev: {}}\n"),
+        ("environments.yml", "environments: {dev: {}}\n"),
+        ("compose.yml", COMPOSE),
+    ]);
+    assert!(
+        project
+            .problems("dev", &[])
+            .contains("environments.yaml: stands beside environments.yml; accepted: one of the two")
+    );
     let inputs = Inputs { config_dir: Some("nowhere".into()), ..project.inputs("dev", &[]) };
-    assert!(resolve(&inputs).unwrap_err().to_string().contains("`--config-dir` names a directory without configuration"));
+    assert!(
+        resolve(&inputs)
+            .unwrap_err()
+            .to_string()
+            .contains("`--config-dir` names a directory without configuration")
+    );
 }
 
 /// Every example of the documentation must be configuration that works.
 #[test]
 fn the_documented_examples_are_accepted() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
-    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks: Vec<&str> =
+        text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 4);
     let job = [
-        ("PROD_HOST", "h.example.com"), ("PROD_USER", "ci"), ("PROD_SSH_KEY", "key key"), ("PROD_SSH_KEY_PASSPHRASE", "pass pass"),
-        ("PROD_HOST_KEY", "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDMHGsJP8JnTK4l7Pc"), ("JWT_SECRET_KEY", "long enough"),
-        ("COINBASE_API_SECRET", "long enough"), ("DOMAIN", "example.com"),
+        ("PROD_HOST", "h.example.com"),
+        ("PROD_USER", "ci"),
+        ("PROD_SSH_KEY", "key key"),
+        ("PROD_SSH_KEY_PASSPHRASE", "pass pass"),
+        ("PROD_HOST_KEY", "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDMHGsJP8JnTK4l7Pc"),
+        ("JWT_SECRET_KEY", "long enough"),
+        ("COINBASE_API_SECRET", "long enough"),
+        ("DOMAIN", "example.com"),
     ];
     for block in blocks {
         let name = block.split(':').next().unwrap();
         assert!(["deployments", "environments"].contains(&name), "{block}");
-        let project = Project::new(&[(&format!("{name}.yaml"), block), ("docker-compose.yml", COMPOSE), ("compose.yaml", COMPOSE)]);
+        let project = Project::new(&[
+            (&format!("{name}.yaml"), block),
+            ("docker-compose.yml", COMPOSE),
+            ("compose.yaml", COMPOSE),
+        ]);
         for environment in ["production", "staging", "dev"] {
             let mut inputs = project.inputs(environment, &job);
             if name == "deployments" {
