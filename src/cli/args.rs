@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::event::Level;
-use crate::model::{Adopt, DeploymentId, CorrelationId, ReleaseId};
+use crate::model::{Adopt, CorrelationId, DeploymentId, ReleaseId};
 use crate::report::LogFormat;
 
 /// Takes a Compose application from one release to the next, on this machine or over SSH, and brings it back when it

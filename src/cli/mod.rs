@@ -47,9 +47,10 @@ async fn run(verb: Verb) -> Exit {
     let wish = match verb {
         Verb::List(args) => return answer::list(&args),
         Verb::Deploy(args) => Wish::deploy(&args),
-        Verb::Rollback(args) => {
-            Wish::operate(&args.operate, Action::Rollback { to: args.to.clone(), reason: args.reason.clone() })
-        }
+        Verb::Rollback(args) => Wish::operate(
+            &args.operate,
+            Action::Rollback { to: args.to.clone(), reason: args.reason.clone() },
+        ),
         Verb::Up(args) => Wish::operate(&args, Action::Up),
         Verb::Down(args) => Wish::operate(&args, Action::Down),
         Verb::Restart(args) => Wish::operate(&args, Action::Restart),

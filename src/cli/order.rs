@@ -3,9 +3,7 @@
 use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
-use crate::model::{
-    Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options,
-};
+use crate::model::{Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options};
 
 /// What the command line wishes.
 #[derive(Clone)]
@@ -103,7 +101,12 @@ impl Wish {
     fn wants_confirmation(&self) -> bool {
         matches!(
             self.action,
-            Action::Deploy | Action::Rollback { .. } | Action::Up | Action::Down | Action::Restart | Action::Clean
+            Action::Deploy
+                | Action::Rollback { .. }
+                | Action::Up
+                | Action::Down
+                | Action::Restart
+                | Action::Clean
         )
     }
 
@@ -122,7 +125,12 @@ impl Wish {
     }
 
     /// Returns the job for the agent, without its bundle.
-    pub fn job(&self, resolved: &Resolved, ids: (DeploymentId, CorrelationId), surroundings: &Surroundings) -> Job {
+    pub fn job(
+        &self,
+        resolved: &Resolved,
+        ids: (DeploymentId, CorrelationId),
+        surroundings: &Surroundings,
+    ) -> Job {
         Job {
             deployment_id: ids.0,
             correlation_id: ids.1,

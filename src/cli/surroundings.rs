@@ -14,7 +14,8 @@ pub struct Surroundings {
 impl Surroundings {
     /// Reads the process's own.
     pub fn of_process() -> Self {
-        let text = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let text = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self { variables: text.collect() }
     }
 
@@ -32,7 +33,8 @@ impl Surroundings {
     pub fn correlation_id(&self) -> CorrelationId {
         let run = self.get("GITHUB_RUN_ID").filter(|_| self.on_github());
         let attempt = self.get("GITHUB_RUN_ATTEMPT").unwrap_or_else(|| "1".to_owned());
-        run.and_then(|run| format!("github-{run}-{attempt}").parse().ok()).unwrap_or_else(CorrelationId::generate)
+        run.and_then(|run| format!("github-{run}-{attempt}").parse().ok())
+            .unwrap_or_else(CorrelationId::generate)
     }
 
     /// Returns who asks.

@@ -22,6 +22,18 @@ pub enum Target {
     Ssh(Box<SshTarget>),
 }
 
+/// `local`, or `user@host:port` as far as it is written.
+impl std::fmt::Display for Target {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::Ssh(target) = self else { return out.write_str("local") };
+        if let Some(user) = &target.user {
+            write!(out, "{user}@")?;
+        }
+        out.write_str(&target.host)?;
+        target.port.map_or(Ok(()), |port| write!(out, ":{port}"))
+    }
+}
+
 /// How to reach a host over SSH. What is absent is left to the user's `ssh_config`, agent and known_hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshTarget {

@@ -108,7 +108,8 @@ impl Command {
         words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
-    fn prepared(&self) -> tokio::process::Command {
+    /// Returns it ready to be spawned by those who talk with it while it runs.
+    pub(crate) fn prepared(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.environment).process_group(0).kill_on_drop(true);
         if let Some(directory) = &self.directory {
