@@ -35,7 +35,7 @@ impl std::fmt::Display for Target {
 }
 
 /// How to reach a host over SSH. What is absent is left to the user's `ssh_config`, agent and known_hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SshTarget {
     /// Name or address; an IPv6 address without brackets.
     pub host: String,
@@ -56,7 +56,7 @@ pub struct SshTarget {
 }
 
 /// One host on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Jump {
     /// Name or address; an IPv6 address without brackets.
     pub host: String,

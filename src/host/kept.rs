@@ -35,7 +35,7 @@ exec 3<&0
   room=$1; shift
   "$@" 3<&- </dev/null >/dev/null & child=$!
   exec 2>/dev/null
-  trap "" HUP INT TERM
+  trap "" HUP INT TERM PIPE
   ( exec >/dev/null; read -r _ <&3; orderly=$?; kill -TERM 0; exit "$orderly" ) & reader=$!
   exec 3<&-
   wait "$child"

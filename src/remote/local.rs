@@ -55,3 +55,42 @@ async fn start(command: &Command) -> Result<tokio::process::Child, RemoteError> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::config::Target;
+    use crate::remote::{AgentBinary, Agents, Channel, How, RemoteError, Settings, connect};
+
+    #[tokio::test]
+    async fn the_agent_is_a_child_that_sees_the_end_of_its_stdin_and_whose_last_words_are_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let script = "#!/bin/sh\necho \"$*\"; cat; printf 'bye ##[error]\\n' >&2; exit 7\n";
+        std::fs::write(&file, script).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let agent = AgentBinary::file(std::env::consts::ARCH, &file).unwrap();
+        let mut remote = connect(&Target::Local, Settings::new(Agents::these(vec![agent]))).await.unwrap();
+        assert_eq!(remote.describe(), "local");
+        let Channel { mut stdin, mut stdout, ending } = remote.attach().await.unwrap();
+        stdin.write_all(b"ping").await.unwrap();
+        drop(stdin);
+        let mut said = String::new();
+        stdout.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "attach\nping");
+        let ended = ending.ended().await;
+        assert_eq!(ended.how, How::Exited(7));
+        assert_eq!(ended.last_lines.len(), 1);
+        assert!(!ended.last_lines[0].contains("##["), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_for_another_machine_is_not_started() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let agent = AgentBinary::file("riscv64", file.path()).unwrap();
+        let mut remote = connect(&Target::Local, Settings::new(Agents::these(vec![agent]))).await.unwrap();
+        assert!(matches!(remote.attach().await.err().unwrap(), RemoteError::WrongArchitecture { .. }));
+    }
+}

@@ -53,10 +53,13 @@ impl Route {
     pub(super) fn hops(target: &SshTarget) -> Result<Vec<Hop>, RemoteError> {
         let jumps = target.jump.iter().map(|jump| (&jump.host, &jump.user, jump.port, &jump.host_key));
         let all = jumps.chain([(&target.host, &target.user, target.port, &target.host_key)]);
-        all.map(|(host, user, port, key)| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
+        all.map(|(host_of, user, port, key)| {
+            let host = host_of.trim_start_matches('[').trim_end_matches(']');
             checked(host)?;
-            user.as_deref().map_or(Ok(()), checked)?;
+            // A shell sees the users of jump hosts; the target's is an argument, and may be `DOMAIN\user`.
+            let is_target = std::ptr::eq(host_of, &target.host);
+            let user_name = user.as_deref().map(|user| if is_target { user.replace(['\\', '$'], "_") } else { user.to_owned() });
+            user_name.as_deref().map_or(Ok(()), checked)?;
             let host_key = HostKey::read(key.as_deref(), host)?;
             Ok(Hop { host: host.to_owned(), user: user.clone(), port, host_key, known_hosts: None })
         })
