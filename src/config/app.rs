@@ -7,11 +7,12 @@ use crate::model::{
 };
 
 use super::checks;
-use super::interpolate::{Vars, is_variable_name};
+use super::interpolate::{Vars, is_variable_name, names};
 use super::paths::{self, RELATIVE};
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
-use super::yaml::{Node, Place, Value};
+use super::secret_names::looks_secret;
+use super::yaml::{Node, Place, Scalar, Style, Value};
 
 /// Types of apps that `list` knows; those beyond [`AppKind`] are not built yet.
 pub(super) const TYPES: [&str; 6] =
@@ -54,6 +55,8 @@ pub(super) struct WrittenApp {
     /// Where each of [`WrittenApp::env_vars`] and [`WrittenApp::secrets`] stands.
     pub(super) places: BTreeMap<String, (Place, String)>,
     pub(super) secrets: BTreeSet<String>,
+    /// Secret-looking variables of the job that stand in a value, and the variable that has it.
+    pub(super) secret_values: Vec<(String, String)>,
     pub(super) required_vars: BTreeSet<String>,
     pub(super) required_files: Vec<String>,
     pub(super) required_services: Vec<String>,
@@ -151,6 +154,7 @@ fn read_variables(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Pr
                 problems
                     .add(Problem::at(place, &field.key, "is not the name of a variable").accepted(VARIABLE));
             } else if let Some(value) = plain_value(&field, problems) {
+                app.secret_values.extend(secret_parts(&field).map(|part| (part, name.to_owned())));
                 app.env_vars.insert(name.to_owned(), value);
             }
         }
@@ -170,6 +174,15 @@ fn read_variables(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Pr
 }
 
 const VARIABLE: &str = "letters, digits and _, not starting with a digit";
+
+/// The secret-looking variables of the job that a value is made of.
+fn secret_parts(field: &Field<'_>) -> impl Iterator<Item = String> + use<> {
+    let names = match &field.node.value {
+        Value::Scalar(Scalar { style: Style::Filled(written), .. }) => names(written),
+        _ => Vec::new(),
+    };
+    names.into_iter().filter(|name| looks_secret(name))
+}
 
 /// The value of a variable: text, empty text, a number or a boolean, as it is written.
 fn plain_value(field: &Field<'_>, problems: &mut Problems) -> Option<String> {

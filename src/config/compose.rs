@@ -101,8 +101,18 @@ impl Choice<'_> {
     }
 }
 
+/// Returns whether a directory has a compose file of any environment.
+pub(super) fn is_there(directory: &Path) -> bool {
+    let is_compose = |name: &str| {
+        (name.starts_with("compose.") || name.starts_with("docker-compose."))
+            && (name.ends_with(".yml") || name.ends_with(".yaml"))
+    };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(is_compose))
+}
+
 /// The refusal that REQUIREMENTS A3-01 words.
-fn absent(name: &str) -> ConfigError {
+pub(super) fn absent(name: &str) -> ConfigError {
     let report = FailureReport::new(
         ErrorKind::ValidationError,
         "compose.file",

@@ -129,12 +129,9 @@ impl Reader<'_> {
     }
 
     fn bare(&mut self) -> Result<String, EnvFileError> {
-        let raw = self.take_while(|c| c != '\n').to_owned();
-        let end = raw
-            .char_indices()
-            .find(|(at, c)| *c == '#' && (*at == 0 || raw[..*at].ends_with([' ', '\t'])))
-            .map_or(raw.len(), |(at, _)| at);
-        self.expand(raw[..end].trim(), Escapes::None)
+        let raw = self.take_while(|c| c != '\n').trim().to_owned();
+        let end = raw.find(" #").unwrap_or(raw.len());
+        self.expand(raw[..end].trim_end(), Escapes::None)
     }
 
     /// The text up to the closing quote, escapes untouched. Nothing but a comment may follow on that line.
@@ -179,10 +176,6 @@ impl Reader<'_> {
             rest = &rest[c.len_utf8()..];
             match c {
                 '\\' if escapes == Escapes::Known => rest = unescape(rest, &mut value),
-                '\\' if rest.starts_with('$') => {
-                    value.push('$');
-                    rest = &rest[1..];
-                }
                 '$' => rest = self.reference(rest, &mut value)?,
                 c => value.push(c),
             }
@@ -244,10 +237,14 @@ fn unescape<'t>(rest: &'t str, value: &mut String) -> &'t str {
         return rest;
     };
     match c {
+        'a' => value.push('\x07'),
+        'b' => value.push('\x08'),
+        'f' => value.push('\x0c'),
         'n' => value.push('\n'),
         'r' => value.push('\r'),
         't' => value.push('\t'),
-        '"' | '\\' | '$' | '\'' => value.push(c),
+        'v' => value.push('\x0b'),
+        '"' | '\\' | '$' => value.push(c),
         c => value.extend(['\\', c]),
     }
     &rest[c.len_utf8()..]
@@ -316,6 +313,101 @@ mod tests {
             let error = parse(text, &Vars::new()).err().unwrap();
             assert_eq!(error.line, line, "{text}");
             assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+
+    /// The reference: what Compose makes of an env file in interpolation; nothing where it is not installed.
+    fn composes_reading(file: &str, names: &[&str]) -> Option<Vars> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("env"), file).unwrap();
+        let refs: String = names.iter().map(|name| format!("      {name}: \"${{{name}}}\"\n")).collect();
+        let model = format!("services:\n  a:\n    image: x\n    environment:\n{refs}");
+        std::fs::write(path("c.yml"), model).unwrap();
+        let mut compose = std::process::Command::new("docker");
+        compose.args([
+            "compose",
+            "-p",
+            "ffe-ut-env",
+            "--env-file",
+            "env",
+            "-f",
+            "c.yml",
+            "config",
+            "--format",
+            "json",
+        ]);
+        compose.current_dir(directory.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        let output = match compose.output() {
+            Ok(output) if output.status.success() => output,
+            other => {
+                let required = std::env::var("FFE_TEST_REQUIRE").unwrap_or_default().contains("docker");
+                assert!(!required, "docker compose is required: {other:?}");
+                eprintln!("SKIPPED: there is no docker compose");
+                return None;
+            }
+        };
+        let model: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        // `config` doubles dollars for whoever reads its output as a compose file again.
+        let seen = |name: &&str| {
+            let value = model["services"]["a"]["environment"][name].as_str().unwrap();
+            ((*name).to_owned(), value.replace("$$", "$"))
+        };
+        Some(names.iter().map(seen).collect())
+    }
+
+    #[test]
+    fn compose_reads_back_what_was_rendered() {
+        let values = [
+            "",
+            " ",
+            "plain",
+            "a b",
+            "it's",
+            "\"q\"",
+            "$HOME",
+            "${HOME:-x}",
+            "$$",
+            "a\\nb",
+            "\\",
+            "one\ntwo\n",
+            "\n",
+            "#no",
+            "a #b",
+            "é🦀",
+            "tab\there",
+            "'",
+            "{\"a\": [1]}",
+            "a=b",
+            "\\$X",
+            "\\\"",
+            "`id`",
+            "%s%d",
+            "!x",
+            "end\\",
+            "cr\r\nlf",
+            "export A=1",
+            "\\a\\061",
+        ];
+        let named = |(at, value): (usize, &&str)| (format!("V{at}"), (*value).to_owned());
+        let vars: Vars = values.iter().enumerate().map(named).collect();
+        let names: Vec<&str> = vars.keys().map(String::as_str).collect();
+        if let Some(seen) = composes_reading(&render(&vars), &names) {
+            assert_eq!(seen, vars);
+        }
+    }
+
+    #[test]
+    fn we_read_what_compose_reads() {
+        let file = "# note\nexport A=1\nB = two words  # note\nC='lit $A \"x\"'\nD=\"q\\n\\\"\\$A\\\\\"\nE=\"${A}-${Z:-z}\"\n\
+                    F=\nG=\"one\ntwo\"\nH=a#b\nI: yaml\nJ=$A\nK='it\\'s'\nL=$$x\nM=${A:+yes}\nN=\"tab\\tx \\x \\' \\a\"\n\
+                    O=a\\$b\\n\\\\\nP=${Q:-${A}}\nR=\"a\" # c\nS= # c\nT=#c\nU='a\\nb\\\\'\nV=a\"b\"c\nW=\"x$\"\nX=$\n\
+                    Y=${F:-e}${F-e}\nZ1=a'b\nAA=  lead\nBB=x\t# tab\nCC=$A.b\nDD=\"\\\\n\"\nEE='a\nb'\nGG=${A:?no}\nHH=x #";
+        let ours = read(file);
+        let names: Vec<&str> = ours.keys().map(String::as_str).collect();
+        assert_eq!(names.len(), 32);
+        if let Some(seen) = composes_reading(file, &names) {
+            assert_eq!(ours, seen);
         }
     }
 

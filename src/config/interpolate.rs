@@ -101,6 +101,16 @@ pub(super) fn is_reference(text: &str) -> bool {
     filled.is_ok() && variables > 0
 }
 
+/// Returns the names that a text refers to.
+pub(super) fn names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let _filled = fill_with(text, "${", |reference| {
+        names.push(reference.name.to_owned());
+        Ok(String::new())
+    });
+    names
+}
+
 struct Reference<'a> {
     written: &'a str,
     name: &'a str,

@@ -52,7 +52,7 @@ pub struct Inputs {
     pub app: Option<String>,
     /// `--project-root`; made absolute here.
     pub project_root: PathBuf,
-    /// `--config-dir`; else `FFE_DEPLOY_CONFIG_DIR`, else `deploy/` and the project root.
+    /// `--config-dir`, from the project root; else `FFE_DEPLOY_CONFIG_DIR`, else `deploy/` and the project root.
     pub config_dir: Option<PathBuf>,
     /// `--host [USER@]HOST[:PORT]`, or `local`; else `FFE_DEPLOY_HOST`. Empty is an error, not "absent".
     pub host: Option<String>,

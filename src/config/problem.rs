@@ -103,6 +103,14 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Returns the error of these problems, in the order of files and lines.
+    pub(super) fn invalid(mut problems: Vec<Problem>) -> Self {
+        let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
+        problems.sort_by_key(place);
+        problems.dedup();
+        Self::Invalid(problems)
+    }
+
     /// Returns the exit code that this error stands for.
     pub fn exit(&self) -> Exit {
         match self {

@@ -59,6 +59,14 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// As [`Section::only`], where keys `x-…` are free, as in Compose: anchors can stand there.
+    pub(super) fn only_or_extensions(&self, known: &[&str], later: &[&str], problems: &mut Problems) {
+        let entries = self.node.entries().iter().filter(|entry| entry.key.starts_with("x-"));
+        let extensions = entries.map(|entry| entry.key.as_str());
+        let known: Vec<&str> = known.iter().copied().chain(extensions).collect();
+        self.only(&known, later, problems);
+    }
+
     /// Returns the field of a key, when it is written with a value.
     pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
         let node = self.node.get(key)?;

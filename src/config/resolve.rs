@@ -44,9 +44,9 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     let written = read_app(inputs, &project, app, environment, name.as_ref(), &mut problems);
     let version = read_version(inputs, &project.root, &mut problems);
     let (Some(name), Some(place), Some(mut written)) = (name, place, written) else {
-        return Err(ConfigError::Invalid(not_empty(problems)));
+        return Err(ConfigError::invalid(not_empty(problems)));
     };
-    let app_dir = app_directory(&project.root, &written, &mut problems);
+    let app_dir = app_directory(&project.root, &name, &written, &mut problems);
     let parts =
         Parts { inputs, name, place, version, app_dir: app_dir.unwrap_or_else(|| project.root.clone()) };
     parts.finish(&mut written, problems)
@@ -156,7 +156,7 @@ fn read_app(
     let over = overrides.and_then(|overrides| overrides.get(name.as_str()));
     let over = over.filter(|over| matches!(over.value, Value::Map(_)));
     let mut node = match app {
-        Some(entry) => entry.node.clone(),
+        Some(entry) => own(entry, problems),
         None => assumed(over),
     };
     if let Some(over) = over {
@@ -165,6 +165,20 @@ fn read_app(
     let key = format!("deployments.{name}");
     fill(&mut node, &key, &inputs.job, problems);
     Some(app::read(&node, &key, problems))
+}
+
+/// The app's own entry. A project's name there would be one for all environments, and they would replace each other.
+fn own(entry: &Entry, problems: &mut Problems) -> Node {
+    let mut node = entry.node.clone();
+    if let Value::Map(entries) = &mut node.value {
+        for project in entries.extract_if(.., |entry| entry.key == "project") {
+            let key = format!("deployments.{}.project", entry.key);
+            let problem = Problem::at(&project.place, &key, "would be one name for all environments");
+            problems
+                .add(problem.accepted(format!("environments.<environment>.overrides.{}.project", entry.key)));
+        }
+    }
+    node
 }
 
 /// The app that is assumed when no file names one.
@@ -225,11 +239,17 @@ fn read_version(inputs: &Inputs, root: &Path, problems: &mut Problems) -> Versio
     }
 }
 
-fn app_directory(root: &Path, written: &WrittenApp, problems: &mut Problems) -> Option<PathBuf> {
+fn app_directory(
+    root: &Path,
+    name: &AppName,
+    written: &WrittenApp,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
     let Some((path, place)) = &written.path else { return Some(root.to_owned()) };
     let directory = root.join(path).canonicalize().ok().filter(|directory| directory.is_dir());
     if directory.is_none() {
-        let problem = Problem::at(place, "path", "is not a directory").found(format!("`{path}`"));
+        let problem = Problem::at(place, &format!("deployments.{name}.path"), "is not a directory")
+            .found(format!("`{path}`"));
         problems.add(problem.accepted("a directory, relative to the project root"));
     }
     directory
@@ -256,7 +276,7 @@ impl Parts<'_> {
             problems.0.extend(more.iter().cloned());
         }
         if !problems.0.is_empty() {
-            return Err(ConfigError::Invalid(problems.0));
+            return Err(ConfigError::invalid(problems.0));
         }
         let files = files?;
         let requires_confirmation =
@@ -343,7 +363,7 @@ impl Parts<'_> {
         requires_confirmation: bool,
         git: Git,
     ) -> Resolved {
-        let mut secrets = secrets_of(&layers.variables);
+        let mut secrets = secrets_of(&layers.variables, written, &self.inputs.job);
         if let Target::Ssh(ssh) = &target {
             secrets.extend([&ssh.key, &ssh.passphrase].into_iter().flatten().cloned());
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{AppName, EnvironmentName};
 
 use super::app::TYPES;
+use super::compose;
 use super::files::{self, File, Files};
 use super::git;
 use super::problem::{ConfigError, Problem};
@@ -37,6 +38,7 @@ pub fn list(inputs: &Inputs) -> Result<Vec<ListedApp>, ConfigError> {
     let environments: Vec<String> = project.environments().iter().map(|entry| entry.key.clone()).collect();
     let apps = match project.files.deployments.name {
         Some(_) => project.apps().iter().map(|entry| listed(entry, &environments)).collect(),
+        None if !compose::is_there(&project.root) => return Err(compose::absent("docker-compose.yml")),
         None => vec![ListedApp {
             name: default_name(&project.root),
             kind: "docker-compose".to_owned(),
@@ -45,7 +47,7 @@ pub fn list(inputs: &Inputs) -> Result<Vec<ListedApp>, ConfigError> {
         }],
     };
     project.check_shape(&mut problems);
-    if problems.0.is_empty() { Ok(apps) } else { Err(ConfigError::Invalid(problems.0)) }
+    if problems.0.is_empty() { Ok(apps) } else { Err(ConfigError::invalid(problems.0)) }
 }
 
 fn listed(entry: &Entry, environments: &[String]) -> ListedApp {
@@ -175,7 +177,7 @@ fn entries<'a>(file: &'a File, key: &str) -> &'a [Entry] {
 fn check_top(file: &File, key: &'static str, later: &[&str], problems: &mut Problems) {
     let (Some(root), Some(name)) = (&file.root, &file.name) else { return };
     let Some(section) = Section::of(root, "", problems) else { return };
-    section.only(&[key], later, problems);
+    section.only_or_extensions(&[key], later, problems);
     match root.get(key).map(|node| &node.value) {
         Some(Value::Map(entries)) if !entries.is_empty() => {}
         Some(Value::Map(_) | Value::Null) | None => {

@@ -144,9 +144,13 @@ impl<'a> EnvironmentVars<'a> {
         })
     }
 
-    /// As [`EnvironmentVars::get`], where nothing counts as not set.
+    /// As [`EnvironmentVars::get`], where an empty value counts as not set.
     fn filled(&self, suffix: &str) -> Option<(String, &'a str)> {
-        self.get(suffix).filter(|(_, value)| !value.is_empty())
+        self.prefixes.iter().find_map(|prefix| {
+            let name = format!("{prefix}_{suffix}");
+            let value = self.job.get(&name).filter(|value| !value.is_empty())?;
+            Some((name, value.as_str()))
+        })
     }
 }
 
@@ -176,7 +180,7 @@ impl Above<'_> {
     /// Returns the keys of the environment's entry that something above it decides.
     pub(super) fn overruled(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
-        let is_set = |suffix: &str| self.vars.get(suffix).is_some_and(|(_, value)| !value.is_empty());
+        let is_set = |suffix: &str| self.vars.filled(suffix).is_some();
         if self.host.is_some() || is_set("HOST") {
             keys.push("host");
         }
@@ -274,16 +278,13 @@ impl Above<'_> {
     }
 
     fn key(&self, written: &WrittenEnvironment, problems: &mut Problems) -> Option<Secret> {
-        if let Some((name, key)) = self.vars.get("SSH_KEY") {
-            if key.trim().is_empty() && written.ssh_key.is_none() {
-                let problem = Problem::of(&name, "is set, but empty").accepted("a private key");
-                problems.add(
-                    problem.suggest("set the secret, or remove the variable to use the user's own keys"),
-                );
-            }
-            if !key.trim().is_empty() {
-                return Some(Secret::new(key));
-            }
+        if let Some((_, key)) = self.vars.filled("SSH_KEY") {
+            return Some(Secret::new(key));
+        }
+        if let (Some((name, _)), None) = (self.vars.get("SSH_KEY"), &written.ssh_key) {
+            let problem = Problem::of(&name, "is set, but empty").accepted("a private key");
+            problems
+                .add(problem.suggest("set the secret, or remove the variable to use the user's own keys"));
         }
         self.named(&written.ssh_key.as_ref()?.env, problems).map(Secret::new)
     }

@@ -70,6 +70,8 @@ impl Sources<'_> {
         let is_secret = |name: &&String| self.app.secrets.contains(*name) || looks_secret(name);
         layers.variables.secret_names = names.filter(is_secret).cloned().collect();
         layers.variables.secret_names.extend(self.app.secrets.iter().cloned());
+        let made_of_secrets = self.app.secret_values.iter().map(|(_, name)| name.clone());
+        layers.variables.secret_names.extend(made_of_secrets);
         layers.variables.below_host = values(below);
         layers.variables.above_host = values(above);
         layers
@@ -238,11 +240,12 @@ fn values(layer: Layer) -> BTreeMap<String, String> {
 }
 
 /// Returns every value that must not be printed: of secret names in all layers and in the env files.
-pub(super) fn secrets_of(variables: &Variables) -> Vec<Secret> {
+pub(super) fn secrets_of(variables: &Variables, app: &WrittenApp, job: &Vars) -> Vec<Secret> {
     let named = |name: &String| variables.secret_names.contains(name) || looks_secret(name);
     let layers = variables.below_host.iter().chain(&variables.above_host);
     let mut found: BTreeSet<String> =
         layers.filter(|(name, _)| named(name)).map(|(_, value)| value.clone()).collect();
+    found.extend(app.secret_values.iter().filter_map(|(part, _)| job.get(part)).cloned());
     for text in variables.env_files.values() {
         let lines = envfile::parse(text, &Vars::new()).unwrap_or_default();
         found.extend(lines.into_iter().filter(|line| named(&line.name)).map(|line| line.value));

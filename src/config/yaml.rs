@@ -154,7 +154,7 @@ impl<'a> Builder<'a> {
             match event {
                 Event::StreamEnd => return Ok(root),
                 Event::DocumentStart(..) if root.is_some() => {
-                    return Err(self.stop(&span, "is the start of a second document").accepted_one());
+                    return Err(self.stop(&span, "is the start of a second document", "one document a file"));
                 }
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
                 event => {
@@ -180,7 +180,7 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Step<Node> {
         self.count(1, span)?;
         if depth > DEEPEST {
-            return Err(self.stop(span, "is nested too deeply").with_accepted(format!("{DEEPEST} levels")));
+            return Err(self.stop(span, "is nested too deeply", &format!("{DEEPEST} levels")));
         }
         let before = self.values;
         let place = self.place(span);
@@ -198,12 +198,12 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(self.stop(span, "refers to itself"));
+                    return Err(self.stop(span, "refers to itself", "an alias of a value that is complete"));
                 };
                 self.count(size, span)?;
                 (node.value, 0)
             }
-            _ => return Err(self.stop(span, "is not expected here")),
+            _ => return Err(self.stop(span, "is not expected here", "a value")),
         };
         let node = Node { place, value };
         if anchor != 0 {
@@ -215,8 +215,8 @@ impl<'a> Builder<'a> {
     fn count(&mut self, values: usize, span: &Span) -> Step<()> {
         self.values += values;
         if self.values > MOST_VALUES {
-            let stop = self.stop(span, "is one value too many (aliases count where they are used)");
-            return Err(stop.with_accepted(format!("at most {MOST_VALUES} values")));
+            let message = "is one value too many (aliases count where they are used)";
+            return Err(self.stop(span, message, &format!("at most {MOST_VALUES} values")));
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl<'a> Builder<'a> {
         match node.value {
             Value::Scalar(scalar) => Ok(scalar.text),
             Value::Null => Ok(String::from("null")),
-            _ => Err(self.stop(span, "is a key that is a list or a map").with_accepted("a name".to_owned())),
+            _ => Err(self.stop(span, "is a key that is a list or a map", "a name")),
         }
     }
 
@@ -308,8 +308,8 @@ impl<'a> Builder<'a> {
         Place { file: self.file.clone(), line: small(line), column: small(column + 1) }
     }
 
-    fn stop(&self, span: &Span, message: &str) -> Box<Problem> {
-        Box::new(Problem::at(&self.place(span), "", message))
+    fn stop(&self, span: &Span, message: &str, accepted: &str) -> Box<Problem> {
+        Box::new(Problem::at(&self.place(span), "", message).accepted(accepted))
     }
 }
 
@@ -319,22 +319,6 @@ fn merge_defaults(entries: &mut Vec<Entry>, seen: &mut BTreeSet<String>, merged:
         if seen.insert(entry.key.clone()) {
             entries.push(entry);
         }
-    }
-}
-
-trait Explained {
-    fn with_accepted(self, accepted: String) -> Self;
-    fn accepted_one(self) -> Self;
-}
-
-impl Explained for Box<Problem> {
-    fn with_accepted(mut self, accepted: String) -> Self {
-        self.accepted = Some(accepted);
-        self
-    }
-
-    fn accepted_one(self) -> Self {
-        self.with_accepted("one document a file".to_owned())
     }
 }
 
