@@ -2,9 +2,18 @@
 //!
 //! The rooms and the arrows between them are those of `docs/architecture.md`.
 
+pub mod agent;
+pub mod backup;
+pub mod cli;
+pub mod config;
 pub mod event;
+pub mod executor;
+pub mod health;
 pub mod history;
 pub mod host;
 pub mod model;
+pub mod pipeline;
+pub mod preflight;
+pub mod remote;
 pub mod report;
 pub mod text;

@@ -1,1 +1,6 @@
-fn main() {}
+//! The job: arguments → library → exit code.
+
+fn main() -> std::process::ExitCode {
+    ffe_deploy::host::startup::prepare();
+    ffe_deploy::cli::main()
+}

@@ -21,6 +21,13 @@ const CUT: &str = " … (cut)";
 #[derive(Clone, Copy)]
 pub(super) struct Cleaner<'a>(pub(super) &'a Redactor);
 
+impl Event {
+    /// Makes every free text of the event harmless, and keeps secrets out of them.
+    pub fn clean(&mut self, redactor: &Redactor) {
+        Cleaner(redactor).event(self);
+    }
+}
+
 impl Cleaner<'_> {
     /// Cleans a whole event, its message included.
     pub(super) fn event(self, event: &mut Event) {

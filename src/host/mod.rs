@@ -2,4 +2,18 @@
 //!
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
+pub mod atomic;
+pub mod children;
+pub mod compose;
+pub mod digest;
+pub mod distribution;
+pub mod docker;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod ffi;
+pub mod http;
+pub mod kept;
+pub mod layout;
+pub mod lease;
+pub mod memory_file;
 pub mod process;
+pub mod startup;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 
 /// Longest line of output that is kept; what is longer is cut and marked.
@@ -107,7 +108,8 @@ impl Command {
         words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
-    fn prepared(&self) -> tokio::process::Command {
+    /// Returns it ready to be spawned by those who talk with it while it runs.
+    pub(crate) fn prepared(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.environment).process_group(0).kill_on_drop(true);
         if let Some(directory) = &self.directory {
@@ -190,7 +192,7 @@ pub async fn run_unchecked(
     mut on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<Finished, ProcessError> {
     let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
-    let group = child.id();
+    let group = Group::of(&child);
     if let (Some(bytes), Some(mut stdin)) = (command.stdin.clone(), child.stdin.take()) {
         // A program that does not read its input fails by itself; its own message is the better one.
         tokio::spawn(async move { stdin.write_all(&bytes).await.ok() });
@@ -208,10 +210,13 @@ pub async fn run_unchecked(
     })
     .await;
     match ended {
-        Ok(Ok(status)) => Ok(Finished { status, stdout: output.stdout, last_lines: output.last }),
+        Ok(Ok(status)) => {
+            group.let_go();
+            Ok(Finished { status, stdout: output.stdout, last_lines: output.last })
+        }
         Ok(Err(source)) => Err(not_started(command, source)),
         Err(_) => {
-            end_group(group, &mut child).await;
+            group.end(&mut child).await;
             Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
         }
     }
@@ -323,14 +328,40 @@ async fn read_both<A: AsyncRead + Unpin, B: AsyncRead + Unpin>(
     }
 }
 
-async fn end_group(group: Option<u32>, child: &mut tokio::process::Child) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    let Some(pid) = group.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else { return };
-    // ESRCH: the group is gone already, which is what is wanted.
-    kill_process_group(pid, Signal::TERM).ok();
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        kill_process_group(pid, Signal::KILL).ok();
-        child.wait().await.ok();
+/// The process group of a program that runs. Dropped before the program has ended, it takes all of the group with it:
+/// whoever stops waiting (a cancelled deployment) must not leave half of a program behind.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    /// The program has ended, and its number may soon be another's.
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+
+    async fn end(self, child: &mut tokio::process::Child) {
+        self.signal(Signal::TERM);
+        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            child.wait().await.ok();
+        }
+        self.let_go();
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            // ESRCH: the group is gone already, which is what is wanted.
+            kill_process_group(pid, signal).ok();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 
@@ -356,6 +387,22 @@ mod tests {
             Command::new("sh").args(["-c", "sleep 600 & wait"]).deadline(Duration::from_millis(200));
         let ended = run_unchecked(&command, |_, _| {}).await;
         assert!(matches!(ended, Err(ProcessError::Deadline { .. })), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_nobody_waits_for_any_more_goes_with_its_children() {
+        let command = Command::new("sh").args(["-c", "sleep 600 & echo $!; wait"]);
+        let (told, mut child) = tokio::sync::mpsc::unbounded_channel();
+        let running = run_unchecked(&command, |_, line| told.send(line.to_owned()).unwrap());
+        let child = tokio::select! {
+            _ = running => panic!("it waits for its child"),
+            pid = child.recv() => pid.unwrap(),
+        };
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let is_gone = || state().is_empty() || state().contains(") Z ");
+        while !is_gone() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -32,6 +32,14 @@ pub struct Job {
     pub requester: Requester,
 }
 
+impl Job {
+    /// Returns the job as it may rest on disk: without variables and without its bundle.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        Self { variables: Variables::default(), bundle: Manifest::default(), ..self.clone() }
+    }
+}
+
 /// What an order is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +100,20 @@ impl Action {
             | Self::History
             | Self::BackupList
             | Self::Logs(_) => false,
+        }
+    }
+
+    /// Returns whether the history keeps a record of it: what brings another release live, or tries to.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Deploy | Self::Rollback { .. } | Self::Up | Self::Restart)
+    }
+
+    /// Returns whether it brings the project's files along; `up` does so only in place (DESIGN section 5).
+    pub fn brings_bundle(&self, in_place: bool) -> bool {
+        match self {
+            Self::Deploy | Self::Build | Self::Validate => true,
+            Self::Up => in_place,
+            _ => false,
         }
     }
 
@@ -215,4 +237,32 @@ pub struct Requester {
     pub who: String,
     /// Address of the workflow's run, when there is one.
     pub run_url: Option<String>,
+}
+
+/// A job for tests.
+#[cfg(test)]
+pub(crate) fn example_job() -> Job {
+    let app = serde_json::json!({
+        "name": "shop", "kind": "docker-compose", "compose_files": ["compose.yml"], "profiles": [], "project": null,
+        "required_files": [], "required_vars": [], "required_services": [], "one_shot": [], "build": "host", "shared": [],
+        "setup": { "directories": [], "databases": [] }, "requirements": { "disk_gb": null, "memory_gb": null },
+        "backup": { "paths": null, "volumes": null, "format": null },
+        "health": { "timeout": { "secs": 120, "nanos": 0 }, "checks": [] }, "automatic_rollback": true, "url": null,
+    });
+    let environment = serde_json::json!({
+        "name": "staging", "profile": "staging", "placement": { "root": { "base": "/srv" } }, "backup": false,
+        "allow_network_root": false,
+    });
+    Job {
+        deployment_id: "deploy-1".parse().unwrap(),
+        correlation_id: "c".parse().unwrap(),
+        action: Action::Deploy,
+        app: serde_json::from_value(app).unwrap(),
+        environment: serde_json::from_value(environment).unwrap(),
+        version: Version { label: "1.0.0".into(), given: true },
+        variables: Variables::default(),
+        bundle: Manifest::default(),
+        options: Options::default(),
+        requester: Requester::default(),
+    }
 }

@@ -5,11 +5,13 @@
 
 mod answers;
 mod app;
+pub mod compose;
 mod docker;
 mod environment;
 mod history;
 mod ids;
 mod job;
+pub mod labels;
 mod outcome;
 mod release;
 mod stage;
@@ -27,10 +29,12 @@ pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, Placement, Profile};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
+#[cfg(test)]
+pub(crate) use job::example_job;
 pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };
 pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Status};
-pub use release::{PinnedImage, Release, ReleaseSource};
+pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Severity, Verdict};

@@ -125,6 +125,8 @@ pub enum Exit {
     Planned = 10,
     /// 11: contact was lost after the start.
     Lost = 11,
+    /// 75: between the agent's own processes only: the lease is taken.
+    LeaseTaken = 75,
 }
 
 impl Exit {

@@ -1,6 +1,7 @@
 //! What goes live: immutable, and whole enough to be put back without the runner, a registry or git.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,20 @@ pub struct Release {
     pub variables: Vec<String>,
     /// Which of them are secrets.
     pub secrets: Vec<String>,
+    /// Where it came from, when it ran before us.
+    #[serde(default)]
+    pub adopted: Option<Adopted>,
+}
+
+/// Where an adopted release came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Directory from which its relative paths are meant.
+    pub project_dir: PathBuf,
+    /// Its compose files then; copies are in `app/`.
+    pub files: Vec<PathBuf>,
+    /// Its env file then; a copy is `env`.
+    pub env_file: Option<PathBuf>,
 }
 
 /// How a release came to be.
@@ -72,4 +87,6 @@ pub struct PinnedImage {
     pub built: bool,
     /// Size on disk.
     pub size_bytes: u64,
+    /// The image's USER, empty for root.
+    pub user: String,
 }

@@ -1,1 +1,4 @@
+//! The tests of the built binary: a module for each feature, against a real engine and a real sshd.
 
+mod harness;
+mod support;

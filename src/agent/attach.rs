@@ -1,0 +1,370 @@
+//! Relays one deployment between its runner and its host. Owns nothing: when the runner is gone it ends, and what was
+//! started goes on.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::link::{Link, LinkError, Prelude, reply, say};
+use super::order::Order;
+use super::protocol::{Frame, Reply};
+use super::staging::{self, Staged};
+use super::{facts, guard, log, query};
+use crate::event::{Context, Emitter, EventKind, Origin};
+use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
+use crate::here;
+use crate::host::atomic;
+use crate::host::compose::Compose;
+use crate::host::docker::Docker;
+use crate::host::layout::Layout;
+use crate::host::lease::{self, Holder};
+use crate::model::{
+    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, Release, Severity, Stage,
+    ValidateAnswer,
+};
+use crate::pipeline::journal;
+use crate::text::Redactor;
+
+/// How often the log is looked at for new lines.
+const LOOK: Duration = Duration::from_millis(25);
+/// How often it is looked whether anybody still works on the deployment.
+const LIFE: Duration = Duration::from_millis(500);
+/// Longest wait for a holder that is being cancelled or recovered.
+const ENDING_HOLDER: Duration = Duration::from_secs(15 * 60);
+
+/// Why this attach does not go on; nothing was changed by its job.
+pub struct Refusal {
+    /// How the job ends.
+    pub outcome: Outcome,
+    /// Why.
+    pub failure: FailureReport,
+}
+
+impl Refusal {
+    /// Returns the refusal of a job whose host is not as it must be.
+    pub fn of(failure: FailureReport) -> Self {
+        Self { outcome: Outcome::Refused, failure }
+    }
+}
+
+impl From<ExecutorError> for Refusal {
+    fn from(error: ExecutorError) -> Self {
+        Self::of(error.report())
+    }
+}
+
+/// How attach ends when it is not refused.
+type Served = Result<(), Refusal>;
+
+/// Serves one connection.
+///
+/// # Errors
+/// The runner does not speak the protocol.
+pub async fn attach() -> Result<(), LinkError> {
+    let mut link = Link::stdio();
+    link.greet(facts::host()).await?;
+    let job = link.job().await?;
+    if let Err(Refusal { outcome, failure }) = serve(&mut link, job).await {
+        reply(&Reply::Refused { outcome, failure });
+    }
+    Ok(())
+}
+
+async fn serve(link: &mut Link, job: Job) -> Served {
+    let layout = Layout::of(&job.app.name, &job.environment);
+    if !job.action.changes() && job.action != Action::Validate {
+        return query::answer(&job, &layout).await;
+    }
+    if job.action != Action::Validate && layout.events(&job.deployment_id).exists() {
+        return follow_again(link, &job, &layout).await;
+    }
+    let visit = Visit::new(&job, &layout);
+    if job.action != Action::Validate {
+        recover_first(link, &job, &layout, &visit.emitter).await?;
+        if job.action == Action::Recover {
+            reply(&Reply::Answer { answer: serde_json::json!({ "unfinished": false }) });
+            return Ok(());
+        }
+        wait_for_lease(&layout).await?;
+    }
+    let current = current_release(&layout)?;
+    let staged = visit.stage(link, current.as_ref()).await?;
+    let findings = visit.look(staged.as_ref(), current).await;
+    let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
+    if job.action == Action::Validate {
+        let answer = serde_json::to_value(ValidateAnswer::of(findings)).unwrap_or_default();
+        reply(&Reply::Answer { answer });
+        return Ok(());
+    }
+    reply(&Reply::Ready { passed, findings });
+    visit.start(link, staged).await
+}
+
+/// A job of this id was here before: it is followed, or its result is told again.
+async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
+    let events = layout.events(&job.deployment_id);
+    reply(&Reply::Ready { passed: true, findings: Vec::new() });
+    while !matches!(link.next().await, Ok(Frame::Start) | Err(_)) {}
+    reply(&Reply::Started { following: true });
+    if !log::has_ended(&events) && lease::is_free(&layout.lease()) {
+        start_recovery(layout, job, &job.deployment_id)?;
+    }
+    follow(link, layout, job, &job.deployment_id, 0).await
+}
+
+/// Ends what an earlier deployment left unfinished, before anything else.
+async fn recover_first(link: &mut Link, job: &Job, layout: &Layout, emitter: &Emitter) -> Served {
+    let unfinished = journal::read(&layout.journal()).map_err(|error| Refusal::of(error.report()))?;
+    let Some(entry) = unfinished.filter(|_| lease::is_free(&layout.lease())) else { return Ok(()) };
+    let id = entry.job.deployment_id.clone();
+    let notice = format!("{id} was left unfinished; it is ended first");
+    let code = "recovery.first".to_owned();
+    emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
+    start_recovery(layout, job, &id)?;
+    let ended = wait_until_ended(link, layout, &id).await;
+    let outcome = last_outcome(&layout.events(&id)).filter(|_| ended);
+    match outcome {
+        Some(outcome) if outcome != Outcome::Failed => {
+            emitter.emit(here!(), EventKind::RecoveryFinished { unfinished: id.to_string(), outcome });
+            Ok(())
+        }
+        _ => {
+            let message = format!("{id} could not be ended, so nothing new was started");
+            let hint = format!("look at {} on the host", layout.events(&id).display());
+            let failure =
+                FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
+            Err(Refusal { outcome: Outcome::Failed, failure })
+        }
+    }
+}
+
+fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
+    let mut order = Order { job: job.without_secrets(), staged: None, recover: true };
+    order.job.deployment_id = id.clone();
+    guard::launch(layout, &order).map_err(|error| Refusal::of(error.report()))
+}
+
+/// Waits until a deployment has its last word. A runner that goes in the meantime is nobody's loss.
+async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -> bool {
+    let events = layout.events(id);
+    let until = Instant::now() + ENDING_HOLDER;
+    let mut gone = false;
+    while !log::has_ended(&events) && Instant::now() < until {
+        if gone {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        tokio::select! {
+            frame = link.next() => gone = frame.is_err(),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    log::has_ended(&events)
+}
+
+fn last_outcome(events: &Path) -> Option<Outcome> {
+    let line = log::lines(events).ok()?.pop()?;
+    let value: serde_json::Value = serde_json::from_str(&line).ok()?;
+    serde_json::from_value(value.get("result")?.get("outcome")?.clone()).ok()
+}
+
+/// Refuses while somebody else deploys; one that is being cancelled or recovered is waited for.
+async fn wait_for_lease(layout: &Layout) -> Served {
+    let until = Instant::now() + ENDING_HOLDER;
+    while let Some(holder) = lease::holder(&layout.lease()) {
+        let ending = holder.verb == "recover" || layout.cancel(&holder.deployment_id).exists();
+        if !ending || Instant::now() > until {
+            return Err(busy(&holder));
+        }
+        tokio::time::sleep(LOOK * 4).await;
+    }
+    Ok(())
+}
+
+/// Returns the refusal that names who holds the lease.
+pub fn busy(holder: &Holder) -> Refusal {
+    let run = holder.requester.run_url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+    let message = format!(
+        "{} ({} by {}{run}) has been changing this app and environment since {}; nothing was touched",
+        holder.deployment_id,
+        holder.verb,
+        holder.requester.who,
+        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+    );
+    let hint = "wait until it has ended, then run this again; `ffe-deploy status` shows it";
+    let failure = FailureReport::new(ErrorKind::DeploymentError, "lease.busy", message).hint(hint);
+    Refusal { outcome: Outcome::Busy, failure }
+}
+
+fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
+    Ok(layout.current_release().map(|id| compose_executor::load(layout, &id)).transpose()?)
+}
+
+/// One job on its way to its start.
+struct Visit<'a> {
+    job: &'a Job,
+    layout: &'a Layout,
+    emitter: Emitter,
+    prelude: Prelude,
+}
+
+impl<'a> Visit<'a> {
+    fn new(job: &'a Job, layout: &'a Layout) -> Self {
+        let prelude = Prelude { redactor: redactor_of(job), ..Prelude::default() };
+        let context = context_of(job);
+        let emitter = Emitter::new(context, 0, Stage::Validating, Box::new(prelude.clone()));
+        Self { job, layout, emitter, prelude }
+    }
+
+    async fn stage(&self, link: &mut Link, current: Option<&Release>) -> Result<Option<Staged>, Refusal> {
+        let in_place = self.layout.in_place().is_some();
+        if in_place || !self.job.action.brings_bundle(in_place) {
+            return Ok(None);
+        }
+        let staged = staging::stage(link, self.job, self.layout, current).await;
+        let staged = staged.map_err(|error| Refusal::of(error.report()))?;
+        let (sent_files, sent_bytes) = staged.sent;
+        let files = self.job.bundle.entries.len() as u64;
+        self.emitter.emit(here!(), EventKind::BundleReceived { files, sent_files, sent_bytes });
+        Ok(Some(staged))
+    }
+
+    /// Asks everything that can be asked without changing anything, and tells what was found.
+    async fn look(&self, staged: Option<&Staged>, current: Option<Release>) -> Vec<Finding> {
+        let project_dir = staged.map(Staged::app).or_else(|| self.layout.in_place().map(Path::to_owned));
+        let findings = super::look::findings(self.job, self.layout, project_dir.as_deref(), current).await;
+        for finding in &findings {
+            self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
+        }
+        findings
+    }
+
+    /// Waits for the word, hands the job to a guard, and follows.
+    async fn start(&self, link: &mut Link, staged: Option<Staged>) -> Served {
+        loop {
+            match link.next().await {
+                Ok(Frame::Start) => break,
+                // Before the start there is nothing to stop: the runner says how it ended.
+                Ok(Frame::Cancel) | Err(_) => return Ok(()),
+                Ok(_) => {}
+            }
+        }
+        wait_for_lease(self.layout).await?;
+        let write = |error: atomic::WriteError| Refusal::from(ExecutorError::Write(error));
+        self.layout.make().map_err(write)?;
+        let id = &self.job.deployment_id;
+        atomic::make_directory(&self.layout.job(id), 0o700).map_err(write)?;
+        let lines = self.prelude.lines.lock().map(|lines| lines.clone()).unwrap_or_default();
+        let told = lines.len() as u64;
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        atomic::write(&self.layout.events(id), text.as_bytes(), 0o600).map_err(write)?;
+        let order = Order { job: self.job.clone(), staged: staged.as_ref().map(Staged::app), recover: false };
+        guard::launch(self.layout, &order).map_err(|error| Refusal::of(error.report()))?;
+        // The bundle is the worker's now: it moves it under the root, or leaves it to the next sweep.
+        staged.map(std::mem::forget);
+        reply(&Reply::Started { following: false });
+        follow(link, self.layout, self.job, id, told).await
+    }
+}
+
+/// Relays the events of a deployment from number `seen + 1` on, until its last word or until the runner is gone.
+async fn follow(link: &mut Link, layout: &Layout, job: &Job, id: &DeploymentId, seen: u64) -> Served {
+    let mut reader = Follower { path: layout.events(id), at: 0, seen };
+    let mut alive = Instant::now();
+    loop {
+        if reader.relay() {
+            return Ok(());
+        }
+        if alive.elapsed() > LIFE {
+            alive = Instant::now();
+            replace_the_dead(layout, job, id, &mut reader).await?;
+        }
+        tokio::select! {
+            frame = link.next() => match frame {
+                Ok(Frame::Cancel) => {
+                    // The worker looks for this file; that it cannot be written shows as a missing acknowledgement.
+                    atomic::write(&layout.cancel(id), b"", 0o600).ok();
+                }
+                Ok(_) => {}
+                // Gone, which is not a wish to stop.
+                Err(_) => return Ok(()),
+            },
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Guard and worker are both dead when the lease is free and the last word is missing: somebody must recover.
+async fn replace_the_dead(layout: &Layout, job: &Job, id: &DeploymentId, reader: &mut Follower) -> Served {
+    for _ in 0..4 {
+        if !lease::is_free(&layout.lease()) || log::has_ended(&reader.path) {
+            return Ok(());
+        }
+        // A guard that starts another worker leaves the lease free for a moment.
+        tokio::time::sleep(LIFE).await;
+    }
+    start_recovery(layout, job, id)
+}
+
+struct Follower {
+    path: PathBuf,
+    at: usize,
+    seen: u64,
+}
+
+impl Follower {
+    /// Says new whole lines; returns whether the last one was the last word.
+    fn relay(&mut self) -> bool {
+        let Ok(lines) = log::lines(&self.path) else { return false };
+        let mut ended = false;
+        for line in lines.iter().skip(self.at) {
+            if log::seq_of(line).is_some_and(|seq| seq > self.seen) {
+                say(line);
+            }
+            ended = log::is_end(line);
+        }
+        self.at = lines.len();
+        ended
+    }
+}
+
+/// Returns what every event of a job has in common on this host.
+pub fn context_of(job: &Job) -> Context {
+    Context {
+        origin: Origin::Agent,
+        deployment_id: job.deployment_id.clone(),
+        correlation_id: job.correlation_id.clone(),
+        app: Some(job.app.name.clone()),
+        environment: Some(job.environment.name.clone()),
+        host: facts::host().hostname,
+    }
+}
+
+/// Returns a redactor of the secrets that a job carries.
+pub fn redactor_of(job: &Job) -> Redactor {
+    let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
+    let secrets = layers.filter(|(name, _)| job.variables.secret_names.contains(*name));
+    Redactor::new(secrets.map(|(_, value)| value.as_str()))
+}
+
+/// Connects to what a scene needs.
+///
+/// # Errors
+/// Docker or Compose is not there.
+pub async fn tools() -> Result<(Docker, Compose), Refusal> {
+    let docker = Docker::connect().await.map_err(|error| Refusal::of(error.report()))?;
+    let compose = Compose::detect().await.map_err(|error| Refusal::of(error.report()))?;
+    Ok((docker, compose))
+}
+
+/// Returns what a verb looks at; nothing when this root has no release and the project is not here.
+///
+/// # Errors
+/// The current release is not whole, or the project's variables cannot be read.
+pub async fn scene(compose: &Compose, layout: &Layout, job: &Job) -> Result<Option<Scene>, Refusal> {
+    let current = current_release(layout)?;
+    match (current, layout.in_place()) {
+        (Some(release), _) => Ok(Some(compose_executor::of_current(compose, layout, release).await?)),
+        (None, Some(path)) => Ok(Some(compose_executor::of_project(compose, layout, job, path, None).await?)),
+        (None, None) => Ok(None),
+    }
+}

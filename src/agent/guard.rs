@@ -1,0 +1,186 @@
+//! The guard: detached from every connection, it starts the worker, and another one in recovery when it dies.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::order::Order;
+use crate::host::atomic::{self, WriteError};
+use crate::host::children::DEPLOYMENT;
+use crate::host::digest;
+use crate::host::layout::Layout;
+use crate::model::{ErrorKind, FailureReport};
+
+/// How often a dead worker is replaced.
+const REPLACEMENTS: usize = 3;
+/// What the guard says when the order has reached it.
+const READY: &str = "ready";
+/// Exit status of a worker that found the lease taken.
+pub const LEASE_TAKEN: u8 = 75;
+/// Variables that the guard's environment is made of (DESIGN section 3): never what the job carries.
+const KEPT: [&str; 8] =
+    ["PATH", "HOME", "USER", "LANG", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Why no guard runs.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// A file of its own.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It could not be started, or ended before it was ready.
+    #[error("the guard could not be started; nothing was changed")]
+    Start(#[source] io::Error),
+}
+
+impl GuardError {
+    /// Returns the failure with its next step.
+    pub fn report(&self) -> FailureReport {
+        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
+        FailureReport::new(ErrorKind::DeploymentError, "agent.guard", format!("{self}{cause}"))
+            .hint("look at state/jobs/<id>/guard.log below the root, then deploy again")
+    }
+}
+
+/// Starts a guard for this order, and returns when it has the order and needs nobody any more.
+///
+/// # Errors
+/// It could not be started.
+pub fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
+    let program = keep_agent(layout)?;
+    let job = layout.job(&order.job.deployment_id);
+    atomic::make_directory(&job, 0o700)?;
+    let log = job.join("guard.log");
+    let log_file = open_log(&log).map_err(WriteError::at(&log))?;
+    let mut child = Command::new(&program)
+        .arg("launch")
+        .env_clear()
+        .envs(environment())
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log_file)
+        .spawn()
+        .map_err(GuardError::Start)?;
+    let handed = hand_over(&mut child, order);
+    // The launcher ends at once; the guard is init's child by then.
+    child.wait().map_err(GuardError::Start)?;
+    handed.map_err(GuardError::Start)
+}
+
+fn hand_over(child: &mut Child, order: &Order) -> io::Result<()> {
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let mut stdin = child.stdin.take().ok_or_else(gone)?;
+    let stdout = child.stdout.take().ok_or_else(gone)?;
+    stdin.write_all(&serde_json::to_vec(order)?)?;
+    drop(stdin);
+    let mut said = String::new();
+    BufReader::new(stdout).read_line(&mut said)?;
+    if said.trim() == READY { Ok(()) } else { Err(gone()) }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| KEPT.contains(&name.as_str()) || name.starts_with("DOCKER_"))
+}
+
+/// Keeps this agent below the root, for recovery by whoever comes (DESIGN section 6, `state/bin`).
+fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
+    let this = std::env::current_exe().map_err(GuardError::Start)?;
+    let digest = digest::of_file(&this).map_err(GuardError::Start)?;
+    let home = layout.state().join("bin").join(format!("{}-{digest}", env!("CARGO_PKG_VERSION")));
+    let kept = home.join("ffe-agent");
+    if kept.exists() {
+        return Ok(kept);
+    }
+    atomic::make_directory(&home, 0o700)?;
+    let beside = home.join(format!(".ffe-agent-{}", std::process::id()));
+    let placed = std::fs::copy(&this, &beside).and_then(|_| std::fs::rename(&beside, &kept));
+    placed.map_err(WriteError::at(&kept))?;
+    Ok(kept)
+}
+
+/// The process between attach and guard: starts the guard and ends, so that the guard belongs to nobody.
+///
+/// # Errors
+/// The guard cannot be started.
+pub fn launcher() -> io::Result<()> {
+    let this = std::env::current_exe()?;
+    let in_scope = systemd_scope().and_then(|mut scope| scope.arg(&this).arg("guard").spawn().ok());
+    if in_scope.is_some() {
+        return Ok(());
+    }
+    Command::new(this).arg("guard").spawn().map(drop)
+}
+
+/// A logout kills a user's processes where logind says so, detached or not; a scope of its own saves the guard.
+fn systemd_scope() -> Option<Command> {
+    if !Path::new("/run/systemd/system").is_dir() || !crate::host::process::is_installed("systemd-run") {
+        return None;
+    }
+    let mut command = Command::new("systemd-run");
+    if !rustix::process::geteuid().is_root() {
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).join("systemd").is_dir())?;
+        command.arg("--user");
+    }
+    command.args(["--scope", "--quiet", "--collect", "--"]);
+    Some(command)
+}
+
+/// The guard itself.
+///
+/// # Errors
+/// The order cannot be read, or no worker can be started.
+pub fn guard() -> io::Result<()> {
+    // EPERM: we lead a session already, as under systemd-run; that is what is wanted.
+    rustix::process::setsid().ok();
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text)?;
+    let mut order: Order = serde_json::from_slice(&text)?;
+    {
+        let mut out = io::stdout().lock();
+        out.write_all(format!("{READY}\n").as_bytes())?;
+        out.flush()?;
+    }
+    let_go()?;
+    let _ended = watch(&mut order)?;
+    Ok(())
+}
+
+/// Lets go of the pipes to attach, so that its connection can end before we do.
+fn let_go() -> io::Result<()> {
+    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    Ok(())
+}
+
+fn watch(order: &mut Order) -> io::Result<ExitStatus> {
+    let mut ended = run_worker(order)?;
+    for _ in 0..REPLACEMENTS {
+        let taken = ended.code() == Some(i32::from(LEASE_TAKEN));
+        if ended.success() || taken {
+            break;
+        }
+        order.recover = true;
+        ended = run_worker(order)?;
+    }
+    Ok(ended)
+}
+
+fn run_worker(order: &Order) -> io::Result<ExitStatus> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("work")
+        .env(DEPLOYMENT, order.job.deployment_id.as_str())
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A worker that died before it read its order has a status that says so.
+        stdin.write_all(&serde_json::to_vec(order)?).ok();
+    }
+    child.wait()
+}

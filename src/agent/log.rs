@@ -1,0 +1,115 @@
+//! The host's own, complete event log of a deployment: `state/jobs/<id>/events.jsonl`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use super::link::line_of;
+use crate::event::{Event, EventKind, Sink};
+use crate::text::Redactor;
+
+/// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
+pub struct LogSink {
+    file: File,
+    redactor: Arc<RwLock<Redactor>>,
+}
+
+impl LogSink {
+    /// Opens the log, drops a torn last line, and returns the number of the last event with it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path, redactor: Arc<RwLock<Redactor>>) -> io::Result<(Self, u64)> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let whole = whole_length(&mut file)?;
+        file.set_len(whole)?;
+        let last_seq = lines(path)?.iter().filter_map(|line| seq_of(line)).max().unwrap_or(0);
+        Ok((Self { file, redactor }, last_seq))
+    }
+}
+
+impl Sink for LogSink {
+    fn take(&mut self, event: &Event) {
+        let redactor = self.redactor.read().map(|redactor| redactor.clone()).unwrap_or_default();
+        let line = format!("{}\n", line_of(event, &redactor));
+        // A full disk must not stop the undoing: the event is lost, the host is not.
+        self.file.write_all(line.as_bytes()).ok();
+        if matches!(event.kind, EventKind::DeploymentFinished { .. }) {
+            self.file.sync_all().ok();
+        }
+    }
+}
+
+/// Returns the length up to the last line break.
+fn whole_length(file: &mut File) -> io::Result<u64> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = BufReader::new(file);
+    let (mut whole, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        if read == 0 || line.last() != Some(&b'\n') {
+            return Ok(whole);
+        }
+        whole += read as u64;
+    }
+}
+
+/// Returns the whole lines of a log.
+///
+/// # Errors
+/// It cannot be read.
+pub fn lines(path: &Path) -> io::Result<Vec<String>> {
+    let text = fs::read(path)?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    Ok(String::from_utf8_lossy(&text[..whole]).lines().map(str::to_owned).collect())
+}
+
+/// Returns the number of an event.
+pub fn seq_of(line: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(line).ok()?.get("seq")?.as_u64()
+}
+
+/// Returns whether a line is the last word of a deployment.
+pub fn is_end(line: &str) -> bool {
+    line.contains("\"deployment_finished\"")
+        && serde_json::from_str::<serde_json::Value>(line)
+            .is_ok_and(|value| value["event"] == "deployment_finished")
+}
+
+/// Returns whether a deployment has ended, as its log says.
+pub fn has_ended(path: &Path) -> bool {
+    lines(path).is_ok_and(|lines| lines.last().is_some_and(|line| is_end(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Context, Emitter, Origin};
+    use crate::model::{DeploymentId, Stage};
+
+    #[test]
+    fn a_torn_line_is_dropped_and_numbers_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        fs::write(&path, "{\"seq\":1}\n{\"seq\":2}\n{\"se").unwrap();
+        let (sink, last) = LogSink::open(&path, Arc::default()).unwrap();
+        assert_eq!(last, 2);
+        let context = Context {
+            origin: Origin::Agent,
+            deployment_id: DeploymentId::generate(),
+            correlation_id: "c".parse().unwrap(),
+            app: None,
+            environment: None,
+            host: "h".into(),
+        };
+        Emitter::new(context, last, Stage::Setup, Box::new(sink))
+            .emit(crate::here!(), EventKind::StageStarted {});
+        let lines = lines(&path).unwrap();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(seq_of(&lines[2]), Some(3));
+        assert!(!has_ended(&path));
+    }
+}

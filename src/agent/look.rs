@@ -1,0 +1,182 @@
+//! Everything the host can say before anything is changed (DESIGN section 3): preflight on the staged bundle.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::attach::Refusal;
+use crate::executor::blobs::Blob;
+use crate::executor::compose::mounts::{self, Mounts};
+use crate::executor::compose::{self as compose_executor, Scene};
+use crate::health;
+use crate::host::compose::{Compose, ComposeError};
+use crate::host::docker::{Docker, DockerError};
+use crate::host::layout::Layout;
+use crate::model::compose::ComposeModel;
+use crate::model::{Finding, Job, Release};
+use crate::preflight::{self, Subject};
+
+/// What was found of the tools, kept with its errors: a missing one must not hide what else is wrong.
+struct Tools {
+    docker: Result<Docker, DockerError>,
+    compose: Result<Compose, ComposeError>,
+}
+
+/// Returns every finding of the host. For jobs that bring no bundle only the tools are asked.
+pub async fn findings(
+    job: &Job,
+    layout: &Layout,
+    project_dir: Option<&Path>,
+    current: Option<Release>,
+) -> Vec<Finding> {
+    let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
+    let tools = Tools { docker, compose };
+    let brings = job.action.brings_bundle(layout.in_place().is_some());
+    match project_dir.filter(|_| brings) {
+        Some(project_dir) => of_bundle(job, layout, project_dir, current, &tools).await,
+        None => of_tools(&tools),
+    }
+}
+
+fn of_tools(tools: &Tools) -> Vec<Finding> {
+    let docker = tools.docker.as_ref().map(|_| ()).map_err(DockerError::report);
+    let compose = tools.compose.as_ref().map(|_| ()).map_err(ComposeError::report);
+    let failures = [docker, compose].into_iter().filter_map(Result::err);
+    failures
+        .map(|failure| Finding::error(&failure.code, failure.message, failure.hint.unwrap_or_default()))
+        .collect()
+}
+
+async fn of_bundle(
+    job: &Job,
+    layout: &Layout,
+    project_dir: &Path,
+    current: Option<Release>,
+    tools: &Tools,
+) -> Vec<Finding> {
+    let mut findings = current.iter().flat_map(|release| written_files(layout, release)).collect::<Vec<_>>();
+    let scene = match &tools.compose {
+        Ok(compose) => compose_executor::of_project(compose, layout, job, project_dir, current).await,
+        Err(_) => {
+            findings.extend(without_compose(job, layout, project_dir, tools).await);
+            return findings;
+        }
+    };
+    match scene {
+        Ok(scene) => findings.extend(of_scene(job, layout, project_dir, &scene, tools).await),
+        Err(error) => {
+            let Refusal { failure, .. } = Refusal::from(error);
+            findings.push(Finding::error(&failure.code, failure.message, failure.hint.unwrap_or_default()));
+            findings.extend(of_tools(tools));
+        }
+    }
+    findings
+}
+
+async fn of_scene(
+    job: &Job,
+    layout: &Layout,
+    project_dir: &Path,
+    scene: &Scene,
+    tools: &Tools,
+) -> Vec<Finding> {
+    let placed = scene.model.as_ref().ok().map(|model| placed(job, layout, project_dir, model));
+    let model = match (&placed, &scene.model) {
+        (Some((model, _)), _) => Ok(model),
+        (None, Err(error)) => Err(error),
+        (None, Ok(model)) => Ok(model),
+    };
+    let subject = Subject {
+        app: &job.app,
+        environment: &job.environment,
+        project: &scene.site.project,
+        root: layout.root(),
+        project_dir,
+        shared: &layout.shared(),
+        variables: &scene.variables.values,
+        missing_env_files: &scene.missing_env_files,
+        compose: tools.compose.as_ref(),
+        model,
+        adopt: job.options.adopt,
+    };
+    let mut findings = preflight::run(&subject, tools.docker.as_ref()).await;
+    findings.extend(placed.into_iter().flat_map(|(_, missing)| missing));
+    findings.extend(scene.model.as_ref().ok().and_then(|model| unaskable(job, model, scene)));
+    findings
+}
+
+/// On a root the author's relative mounts lie elsewhere: they are looked at there, and left out of the model's own checks.
+fn placed(
+    job: &Job,
+    layout: &Layout,
+    project_dir: &Path,
+    model: &ComposeModel,
+) -> (ComposeModel, Vec<Finding>) {
+    if layout.in_place().is_some() {
+        return (model.clone(), Vec::new());
+    }
+    let mounts = mounts::plan(model, project_dir, &job.app, &job.bundle.entries);
+    let missing = mounts.missing(layout, &job.app);
+    (elsewhere(model.clone(), project_dir, &mounts), missing)
+}
+
+fn elsewhere(mut model: ComposeModel, project_dir: &Path, mounts: &Mounts) -> ComposeModel {
+    let moved = |source: &str| {
+        mounts::relative(source, project_dir).is_some_and(|path| mounts.sources.contains_key(&path))
+    };
+    for service in model.services.values_mut() {
+        service.volumes.retain(|mount| !mount.bind_source().is_some_and(&moved));
+    }
+    let keep = |file: &Option<String>| !file.as_deref().is_some_and(&moved);
+    model.configs.retain(|_, definition| keep(&definition.file));
+    model.secrets.retain(|_, definition| keep(&definition.file));
+    model
+}
+
+/// A check that cannot be asked is a mistake of the configuration: it is told before anything is touched.
+fn unaskable(job: &Job, model: &ComposeModel, scene: &Scene) -> Option<Finding> {
+    let services = health::ServiceFacts::of_model(model, &job.app.one_shot);
+    let environment = &job.environment;
+    let planned = health::plan_checks(
+        &job.app.health,
+        &services,
+        &scene.site.project,
+        environment.name.as_str(),
+        environment.profile,
+        &scene.variables.values,
+        &scene.site.project_dir,
+    );
+    let failure = planned.err()?.report();
+    Some(Finding::error(&failure.code, failure.message, failure.hint.unwrap_or_default()))
+}
+
+/// Files of the current release that a container wrote to: they are no release content (DESIGN section 6, files).
+fn written_files(layout: &Layout, release: &Release) -> Vec<Finding> {
+    let changed = release.blobs.iter().filter_map(|digest| Blob::changed(&layout.files(), digest));
+    changed
+        .map(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let message = format!("a container wrote to `{name}`, which is content of the release ({})", path.display());
+            let hint = format!("if that is meant, add it to `shared:` of the app: `shared: [{name}]`; else mount it read-only");
+            Finding::error("files.written", message, hint)
+        })
+        .collect()
+}
+
+async fn without_compose(job: &Job, layout: &Layout, project_dir: &Path, tools: &Tools) -> Vec<Finding> {
+    let Err(error) = &tools.compose else { return Vec::new() };
+    let variables: BTreeMap<String, String> = BTreeMap::new();
+    let subject = Subject {
+        app: &job.app,
+        environment: &job.environment,
+        project: job.app.name.as_str(),
+        root: layout.root(),
+        project_dir,
+        shared: &layout.shared(),
+        variables: &variables,
+        missing_env_files: &[],
+        compose: Err(error),
+        model: Err(error),
+        adopt: job.options.adopt,
+    };
+    preflight::run(&subject, tools.docker.as_ref()).await
+}

@@ -1,0 +1,309 @@
+//! The worker: holds the lease, runs the pipeline, and has the last word.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::attach::{busy, context_of, redactor_of, scene, tools};
+use super::guard::LEASE_TAKEN;
+use super::log::{self, LogSink};
+use super::order::Order;
+use crate::event::{Emitter, EventKind};
+use crate::executor::compose::{ComposeExecutor, Scene};
+use crate::here;
+use crate::host::layout::Layout;
+use crate::host::lease::{self, Acquired, Holder, Lease};
+use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
+use crate::pipeline::journal::{self, Entry};
+use crate::pipeline::{self, Cancel, Ending, Run, Subject};
+use crate::text::Redactor;
+
+/// How often is looked for the wish to stop (DESIGN section 3).
+const LOOK: Duration = Duration::from_millis(100);
+/// Jobs whose logs are kept.
+const KEPT_JOBS: usize = 50;
+
+/// Carries one order out; returns the exit status that the guard reads.
+pub async fn work(order: Order) -> u8 {
+    let layout = Layout::of(&order.job.app.name, &order.job.environment);
+    let lease = match take_lease(&layout, &order) {
+        Ok(lease) => lease,
+        Err(status) => return status,
+    };
+    let unfinished = journal::read(&layout.journal());
+    let status = match (order.recover, unfinished) {
+        (_, Err(error)) => told_failed(&order, &layout, error.report()),
+        (true, Ok(None)) => end_without_journal(&order, &layout),
+        (true, Ok(Some(entry))) => recover(&order.job, &layout, &entry).await,
+        (false, Ok(entry)) => {
+            if let Some(entry) = entry {
+                recover(&order.job, &layout, &entry).await;
+            }
+            deploy(&order, &layout).await
+        }
+    };
+    drop_old_jobs(&layout, &order.job.deployment_id);
+    drop(lease);
+    status
+}
+
+fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
+    let holder = Holder {
+        deployment_id: order.job.deployment_id.clone(),
+        verb: if order.recover { "recover".to_owned() } else { order.job.action.verb().to_owned() },
+        requester: order.job.requester.clone(),
+        pid: std::process::id(),
+        since: Timestamp::now(),
+    };
+    match lease::acquire(&layout.lease(), &holder) {
+        Ok(Acquired::Held(lease)) => Ok(lease),
+        Ok(Acquired::Taken(_)) if order.recover => Err(LEASE_TAKEN),
+        Ok(Acquired::Taken(other)) => {
+            let refusal = other.map_or_else(|| unknown_holder(), |other| busy(&other).failure);
+            told(order, layout, Outcome::Busy, refusal);
+            Err(LEASE_TAKEN)
+        }
+        Err(error) => {
+            let error = crate::executor::compose::ExecutorError::Write(error);
+            Err(told_failed(order, layout, error.report()))
+        }
+    }
+}
+
+fn unknown_holder() -> FailureReport {
+    FailureReport::new(
+        ErrorKind::DeploymentError,
+        "lease.busy",
+        "another deployment holds the lease; nothing was touched",
+    )
+    .hint("wait until it has ended, then run this again")
+}
+
+/// What the host's log of a job is written through.
+struct Telling {
+    emitter: Emitter,
+    redactor: Arc<RwLock<Redactor>>,
+}
+
+fn telling(job: &Job, layout: &Layout, redactor: Redactor, stage: Stage) -> Option<Telling> {
+    let redactor = Arc::new(RwLock::new(redactor));
+    let (sink, last) = LogSink::open(&layout.events(&job.deployment_id), Arc::clone(&redactor)).ok()?;
+    let emitter = Emitter::new(context_of(job), last, stage, Box::new(sink));
+    Some(Telling { emitter, redactor })
+}
+
+/// Ends a job that could not begin.
+fn told(order: &Order, layout: &Layout, outcome: Outcome, failure: FailureReport) {
+    let Some(telling) = telling(&order.job, layout, redactor_of(&order.job), Stage::Failed) else { return };
+    telling.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
+    let ending = Ending { errors: vec![failure], ..Ending::of(outcome) };
+    pipeline::last_word(&order.job, &telling.emitter, Timestamp::now(), ending);
+}
+
+fn told_failed(order: &Order, layout: &Layout, failure: FailureReport) -> u8 {
+    told(order, layout, Outcome::Failed, failure);
+    0
+}
+
+/// A worker that died before it wrote a journal has changed nothing.
+fn end_without_journal(order: &Order, layout: &Layout) -> u8 {
+    if !log::has_ended(&layout.events(&order.job.deployment_id)) {
+        let message = "the worker ended before it changed anything: its process was killed";
+        let failure =
+            FailureReport::new(ErrorKind::DeploymentError, "deployment.died", message).hint("deploy again");
+        told(order, layout, Outcome::Aborted, failure);
+    }
+    0
+}
+
+async fn deploy(order: &Order, layout: &Layout) -> u8 {
+    let job = &order.job;
+    let Some(telling) = telling(job, layout, redactor_of(job), Stage::Setup) else { return 1 };
+    let took_over = EventKind::HostTookOver {
+        previous_release: layout.current_release().map(|id| id.to_string()),
+        root: layout.root().to_string_lossy().into_owned(),
+        pid: std::process::id(),
+    };
+    telling.emitter.emit(here!(), took_over);
+    let started_at = Timestamp::now();
+    let ready = async {
+        let (docker, compose) = tools().await?;
+        let staged = order.staged.clone().or_else(|| layout.in_place().map(Path::to_owned));
+        let scene = match staged.as_ref().filter(|_| job.action.brings_bundle(layout.in_place().is_some())) {
+            Some(staged) => Some(project_scene(&compose, layout, job, staged).await?),
+            None => scene(&compose, layout, job).await?,
+        };
+        Ok::<_, super::attach::Refusal>((docker, compose, staged.unwrap_or_default(), scene))
+    };
+    let (docker, compose, staged, scene) = match ready.await {
+        Ok(ready) => ready,
+        Err(refusal) => {
+            let ending = Ending { errors: vec![refusal.failure], ..Ending::of(Outcome::Aborted) };
+            pipeline::last_word(job, &telling.emitter, started_at, ending);
+            return 0;
+        }
+    };
+    let redactor = learn(&telling, job, scene.as_ref());
+    let (emitter, layout) = (telling.emitter.clone(), layout.clone());
+    let executor =
+        ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
+    let run = Run { job: job.clone(), layout, executor, emitter, cancel: Cancel::default(), started_at };
+    let watcher = watch_for_cancel(&run);
+    let ending = perform(&run, &staged, scene.as_ref()).await;
+    watcher.abort();
+    run.finish(ending);
+    if order.staged.is_some() {
+        std::fs::remove_dir_all(staged.parent().unwrap_or(&staged)).ok();
+    }
+    0
+}
+
+async fn project_scene(
+    compose: &crate::host::compose::Compose,
+    layout: &Layout,
+    job: &Job,
+    staged: &Path,
+) -> Result<Scene, super::attach::Refusal> {
+    Ok(crate::executor::compose::of_project(compose, layout, job, staged, None).await?)
+}
+
+async fn perform(run: &Run, staged: &Path, scene: Option<&Scene>) -> Ending {
+    let Some(scene) = scene else {
+        let message = "nothing is deployed here yet; nothing was changed";
+        let failure = FailureReport::new(ErrorKind::ValidationError, "release.none", message);
+        let failure = failure.hint("run `ffe-deploy deploy` first");
+        return Ending { errors: vec![failure], ..Ending::of(Outcome::Refused) };
+    };
+    let model = match &scene.model {
+        Ok(model) => model,
+        Err(error) => return Ending { errors: vec![error.report()], ..Ending::of(Outcome::Aborted) },
+    };
+    let subject = Subject { staged, project: &scene.site.project, site: &scene.site, model };
+    pipeline::perform(run, &subject).await
+}
+
+/// The release that runs now has secrets, too: recovery and rollback talk about both.
+fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
+    let layout = Layout::of(&job.app.name, &job.environment);
+    let current = layout.current_release().and_then(|id| crate::executor::compose::load(&layout, &id).ok());
+    let before = current.and_then(|release| release_variables(&layout, &release));
+    let mut values: Vec<String> = job_secrets(job);
+    values.extend(scene.iter().flat_map(|scene| scene.variables.secret_values().map(str::to_owned)));
+    values.extend(
+        before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()),
+    );
+    let redactor = Redactor::new(values.iter().map(String::as_str));
+    if let Ok(mut shared) = telling.redactor.write() {
+        *shared = redactor.clone();
+    }
+    redactor
+}
+
+fn job_secrets(job: &Job) -> Vec<String> {
+    let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
+    layers
+        .filter(|(name, _)| job.variables.secret_names.contains(*name))
+        .map(|(_, value)| value.clone())
+        .collect()
+}
+
+fn release_variables(
+    layout: &Layout,
+    release: &crate::model::Release,
+) -> Option<crate::executor::variables::Resolved> {
+    let env = layout.release(&release.id).join("env");
+    crate::executor::variables::Resolved::of_release(&env, &release.secrets).ok()
+}
+
+/// Looks for the wish to stop, acknowledges it, and passes it on.
+fn watch_for_cancel(run: &Run) -> tokio::task::JoinHandle<()> {
+    let (path, cancel, emitter) =
+        (run.layout.cancel(&run.job.deployment_id), run.cancel.clone(), run.emitter.clone());
+    tokio::spawn(async move {
+        while !path.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+        match effect(emitter.stage()) {
+            Ok(effect) => {
+                emitter.emit(here!(), EventKind::CancelRequested { effect: effect.to_owned() });
+                cancel.raise();
+            }
+            Err(truth) => {
+                let (code, notice) = ("cancel.late".to_owned(), truth.to_owned());
+                emitter.emit(
+                    here!(),
+                    EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning },
+                );
+            }
+        }
+    })
+}
+
+/// Returns what a cancel does in a stage, or why it does nothing any more.
+fn effect(stage: Stage) -> Result<&'static str, &'static str> {
+    match stage {
+        Stage::Initializing
+        | Stage::Validating
+        | Stage::Setup
+        | Stage::Pulling
+        | Stage::Building
+        | Stage::BackingUp => Ok("stopping before anything is switched; the running release is not touched"),
+        Stage::Deploying | Stage::Verifying => Ok("going back to the release before"),
+        Stage::Complete => Err("the cancel came too late: the new release is verified and current"),
+        Stage::RollingBack | Stage::RolledBack | Stage::Failed => {
+            Err("the deployment has failed and is going back already; a cancel changes nothing")
+        }
+    }
+}
+
+/// Ends the deployment that the journal names, in its own log and under its own id.
+async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
+    let mut unfinished = entry.job.clone();
+    unfinished.environment.placement = job.environment.placement.clone();
+    let Some(telling) = telling(&unfinished, layout, Redactor::default(), Stage::Validating) else {
+        return 1;
+    };
+    let Ok((docker, compose)) = tools().await else { return 1 };
+    let mut values = Vec::new();
+    for id in entry.before.iter().chain(&entry.after) {
+        let release = crate::executor::compose::load(layout, id).ok();
+        let variables = release.and_then(|release| release_variables(layout, &release));
+        values
+            .extend(variables.iter().flat_map(|v| v.secret_values().map(str::to_owned).collect::<Vec<_>>()));
+    }
+    let redactor = Redactor::new(values.iter().map(String::as_str));
+    if let Ok(mut shared) = telling.redactor.write() {
+        *shared = redactor.clone();
+    }
+    let emitter = telling.emitter.clone();
+    let executor =
+        ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
+    let run = Run {
+        job: unfinished,
+        layout: layout.clone(),
+        executor,
+        emitter,
+        cancel: Cancel::default(),
+        started_at: entry.started_at,
+    };
+    let ending = run.recover(entry).await;
+    run.finish(ending);
+    0
+}
+
+/// Logs of old jobs go; those of the last ones stay.
+fn drop_old_jobs(layout: &Layout, this: &DeploymentId) {
+    let Ok(listing) = std::fs::read_dir(layout.jobs()) else { return };
+    let mut jobs: Vec<(std::time::SystemTime, PathBuf)> = listing
+        .flatten()
+        .filter(|entry| entry.file_name().to_str() != Some(this.as_str()))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    jobs.sort();
+    let surplus = jobs.len().saturating_sub(KEPT_JOBS);
+    for (_, path) in jobs.into_iter().take(surplus) {
+        std::fs::remove_dir_all(path).ok();
+    }
+}

@@ -1,0 +1,167 @@
+//! Verbs that look: their answers on stdout, as tables or as JSON.
+#![expect(clippy::print_stdout, reason = "stdout is the result (DESIGN section 8)")]
+
+use std::io::Write;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::{ConfigArgs, Output};
+use super::order::Wish;
+use super::surroundings::Surroundings;
+use crate::agent::protocol::Reply;
+use crate::config::{self, Inputs};
+use crate::event::DeploymentResult;
+use crate::model::{
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, StatusAnswer, ValidateAnswer,
+};
+use crate::remote::session::{Message, Session, SessionError};
+use crate::remote::{self, Agents, Settings};
+use crate::text::Redactor;
+
+/// Looks at the target, and prints what is there.
+pub async fn look(wish: Wish) -> Exit {
+    match ask(&wish).await {
+        Ok(exit) => exit,
+        Err((exit, failure)) => {
+            fail(&failure);
+            exit
+        }
+    }
+}
+
+async fn ask(wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
+    let surroundings = Surroundings::of_process();
+    let resolved = wish.resolve(&surroundings).map_err(|error| (error.exit(), error.report()))?;
+    let ids = (DeploymentId::generate(), surroundings.correlation_id());
+    let job = wish.job(&resolved, ids, &surroundings);
+    let unreachable = |failure: FailureReport| (Exit::Unreachable, failure);
+    let agents = Agents::found().map_err(|error| unreachable(error.report()))?;
+    let mut remote = remote::connect(&resolved.target, Settings::new(agents))
+        .await
+        .map_err(|error| unreachable(error.report()))?;
+    let channel = remote.attach().await.map_err(|error| unreachable(error.report()))?;
+    let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
+    let lost = |error: SessionError| (Exit::Unreachable, error.report());
+    let mut session = Session::open(channel, redactor).await.map_err(lost)?;
+    session.send_job(&job).await.map_err(lost)?;
+    let exit = listen(&mut session, wish).await?;
+    session.close().await;
+    remote.close().await;
+    Ok(exit)
+}
+
+async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
+    loop {
+        match session.next().await {
+            Message::Reply(reply) => match *reply {
+                Reply::Answer { answer } => return Ok(show(&wish.action, &answer, wish.reach.config.output)),
+                Reply::Line { text } => {
+                    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+                        return Ok(Exit::Done);
+                    }
+                }
+                Reply::Refused { outcome, failure } => return Err((outcome.exit(), failure)),
+                _ => {}
+            },
+            Message::End if matches!(wish.action, Action::Logs(_)) => return Ok(Exit::Done),
+            Message::End => return Err((Exit::Unreachable, SessionError::Ended(Vec::new()).report())),
+            Message::Event(_) | Message::Noise(_) => {}
+        }
+    }
+}
+
+/// Prints an answer; its exit code says what it means.
+fn show(action: &Action, answer: &Value, output: Output) -> Exit {
+    match action {
+        Action::Health => {
+            let found: Option<HealthAnswer> = typed(answer);
+            print(answer, output, None);
+            let unhealthy = found.is_none_or(|found| found.status == Overall::Unhealthy);
+            if unhealthy { Exit::Failed } else { Exit::Done }
+        }
+        Action::Status => {
+            let found: Option<StatusAnswer> = typed(answer);
+            print(answer, output, None);
+            Exit::Done
+        }
+        Action::History => {
+            print(answer, output, None);
+            Exit::Done
+        }
+        Action::BackupList => {
+            print(answer, output, None);
+            Exit::Done
+        }
+        _ => {
+            print(answer, output, None);
+            Exit::Done
+        }
+    }
+}
+
+fn typed<T: DeserializeOwned>(answer: &Value) -> Option<T> {
+    serde_json::from_value(answer.clone()).ok()
+}
+
+/// Prints JSON, or the table; what has no table is printed as JSON, too.
+fn print(answer: &Value, output: Output, table: Option<String>) {
+    match table.filter(|_| output == Output::Human) {
+        Some(table) => println!("{}", table.trim_end()),
+        None => println!(
+            "{}",
+            crate::text::harmless_json(&serde_json::to_string_pretty(answer).unwrap_or_default())
+        ),
+    }
+}
+
+/// Prints the result of a deployment, where JSON was asked for; people read it on stderr.
+pub fn result(result: &DeploymentResult, output: Output) {
+    if output == Output::Json {
+        print(&serde_json::to_value(result).unwrap_or_default(), output, None);
+    }
+}
+
+/// Prints what `validate` found.
+pub fn findings(found: &ValidateAnswer, output: Output) {
+    let answer = serde_json::to_value(found).unwrap_or_default();
+    print(&answer, output, None);
+}
+
+/// Says that there was nothing to recover.
+pub fn nothing_to_recover(answer: &Value, output: Output) {
+    print(answer, output, Some("nothing to recover: the last deployment has ended".to_owned()));
+}
+
+/// Prints the apps and environments of the configuration.
+pub fn list(args: &ConfigArgs) -> Exit {
+    let surroundings = Surroundings::of_process();
+    let inputs = Inputs {
+        app: args.app.clone(),
+        project_root: args.project_root.clone(),
+        config_dir: args.config_dir.clone(),
+        verb: config::Verb::Looks,
+        job: surroundings.variables,
+        ..Inputs::default()
+    };
+    match config::list(&inputs) {
+        Ok(apps) => {
+            let answer = serde_json::to_value(&apps).unwrap_or_default();
+            print(&answer, args.output, None);
+            Exit::Done
+        }
+        Err(error) => {
+            fail(&error.report());
+            error.exit()
+        }
+    }
+}
+
+/// Says on stderr why there is no answer.
+pub fn fail(failure: &FailureReport) -> Exit {
+    eprintln!("[ERROR] {}", failure.message);
+    if let Some(hint) = &failure.hint {
+        eprintln!("  next: {hint}");
+    }
+    if failure.error_kind == ErrorKind::ConfigurationError { Exit::Invalid } else { Exit::Internal }
+}

@@ -1,0 +1,459 @@
+//! Verbs that change the host, and `validate`: from the wish to the last word.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::answer;
+use super::args::Output;
+use super::order::Wish;
+use super::stage::{Named, OwnEnding, Telling};
+use super::surroundings::Surroundings;
+use crate::agent::protocol::{Frame, Reply};
+use crate::config::{Resolved, Target, bundle};
+use crate::event::{DeploymentResult, EventKind};
+use crate::here;
+use crate::model::{
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Profile, Severity, Stage,
+    StageOutcome, ValidateAnswer,
+};
+use crate::remote::session::{Message, Session, SessionError};
+use crate::remote::{self, Agents, Remote, RemoteError, Settings};
+use crate::text::Redactor;
+
+/// How long the host gets to acknowledge a cancel (DESIGN section 6).
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+/// How often a lost connection is made again, and the wait before the first time; it doubles.
+const RECONNECTS: u32 = 6;
+const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+
+/// Why the runner ends a job itself.
+enum Own {
+    /// Before anything was started.
+    Ended(Outcome, Vec<FailureReport>),
+    /// The host has acknowledged a cancel, or has not.
+    Left(Outcome, FailureReport),
+}
+
+impl Own {
+    fn of(outcome: Outcome, failure: FailureReport) -> Self {
+        Self::Ended(outcome, vec![failure])
+    }
+}
+
+impl From<RemoteError> for Own {
+    fn from(error: RemoteError) -> Self {
+        Self::of(error.outcome(), error.report())
+    }
+}
+
+impl From<SessionError> for Own {
+    fn from(error: SessionError) -> Self {
+        let outcome = match error {
+            SessionError::Bundle { .. } | SessionError::Changed(_) => Outcome::Refused,
+            _ => Outcome::Unreachable,
+        };
+        Self::of(outcome, error.report())
+    }
+}
+
+/// What the host had to say at its end.
+enum Word {
+    /// The result of a deployment.
+    Result(Box<DeploymentResult>),
+    /// The answer of `validate`, or that there is nothing to recover.
+    Answer(serde_json::Value),
+}
+
+/// Drives a wish to its end.
+pub async fn drive(wish: Wish) -> Exit {
+    let surroundings = Surroundings::of_process();
+    let id = wish.deployment_id.clone().unwrap_or_else(DeploymentId::generate);
+    let profile = Profile::of_name(wish.environment.as_deref().unwrap_or("dev"));
+    let log = &wish.reach.config.log;
+    let telling = match Telling::open(log, &surroundings, wish.action.verb(), profile, id) {
+        Ok(telling) => telling,
+        Err(error) => {
+            return answer::fail(&FailureReport::new(
+                ErrorKind::ConfigurationError,
+                "log.open",
+                describe(&error),
+            ));
+        }
+    };
+    let mut drive = Drive { wish, surroundings, telling, named: Named::default() };
+    let ended = drive.run().await;
+    drive.finish(ended)
+}
+
+/// An error and its causes in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+struct Drive {
+    wish: Wish,
+    surroundings: Surroundings,
+    telling: Telling,
+    named: Named,
+}
+
+impl Drive {
+    async fn run(&mut self) -> Result<Word, Own> {
+        let mut signals = Signals::new().map_err(|error| {
+            Own::of(
+                Outcome::Aborted,
+                FailureReport::new(ErrorKind::DeploymentError, "signals", error.to_string()),
+            )
+        })?;
+        self.telling.begin(Stage::Initializing);
+        let (mut remote, mut session, mut job, resolved) = tokio::select! {
+            () = signals.raised() => return Err(cancelled_early()),
+            ready = self.initialize() => ready?,
+        };
+        self.telling.end(StageOutcome::Succeeded, None);
+        self.telling.begin(Stage::Validating);
+        let started = tokio::select! {
+            () = signals.raised() => return Err(cancelled_early()),
+            started = self.validate(&mut session, &mut job, &resolved) => started?,
+        };
+        if let Some(answer) = started {
+            self.telling.end(StageOutcome::Succeeded, None);
+            return Ok(Word::Answer(answer));
+        }
+        self.telling.end(StageOutcome::Succeeded, None);
+        session.send(Frame::Start).await?;
+        self.follow(&mut remote, session, &job, &mut signals).await
+    }
+
+    /// Reads the configuration and reaches the target.
+    async fn initialize(&mut self) -> Result<(Remote, Session, Job, Resolved), Own> {
+        let resolved = self.wish.resolve(&self.surroundings).map_err(|error| {
+            let outcome = if error.exit() == Exit::Invalid { Outcome::Invalid } else { Outcome::Refused };
+            Own::of(outcome, error.report())
+        })?;
+        let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
+        self.telling.hide(redactor.clone());
+        self.introduce(&resolved);
+        self.wish.confirmed(&resolved).map_err(|failure| Own::of(Outcome::Refused, failure))?;
+        let ids = (self.telling.deployment_id.clone(), self.telling.correlation_id.clone());
+        let mut job = self.wish.job(&resolved, ids, &self.surroundings);
+        if job.action.brings_bundle(matches!(resolved.target, Target::Local)) {
+            job.bundle = scan(&resolved).await?;
+            self.tell_bundle(&job);
+        }
+        let agents = Agents::found()?;
+        let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
+        let channel = remote.attach().await?;
+        let session = Session::open(channel, redactor).await?;
+        Ok((remote, session, job, resolved))
+    }
+
+    fn introduce(&mut self, resolved: &Resolved) {
+        self.named = Named {
+            app: Some(resolved.app.name.clone()),
+            environment: Some(resolved.environment.name.clone()),
+            version: Some(resolved.version.label.clone()),
+        };
+        self.telling.emitter.identify(self.named.app.clone(), self.named.environment.clone());
+        let started = EventKind::DeploymentStarted {
+            verb: self.wish.action.verb().to_owned(),
+            version: resolved.version.label.clone(),
+            target: resolved.target.to_string(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.telling.emitter.emit(here!(), started);
+        for finding in &resolved.notices {
+            self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
+        }
+    }
+
+    fn tell_bundle(&self, job: &Job) {
+        let mut notices = Vec::new();
+        if !job.bundle.from_git {
+            notices.push((
+                "bundle.no-git",
+                "the project is no git repository: every file that .gitignore and .dockerignore let in is deployed",
+                "deploy from a git checkout, so that a version names what was deployed",
+            ));
+        }
+        if job.bundle.dirty {
+            notices.push((
+                "bundle.dirty",
+                "tracked files differ from the commit: they are deployed as they lie",
+                "commit them, so that the version names what was deployed",
+            ));
+        }
+        for (code, notice, hint) in notices {
+            let severity = Severity::Warning;
+            let (code, notice, hint) = (code.to_owned(), notice.to_owned(), Some(hint.to_owned()));
+            self.telling.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity });
+        }
+    }
+
+    /// Hands the job over, lets the host look at it, and returns when it may start; an answer is one of `validate`.
+    async fn validate(
+        &mut self,
+        session: &mut Session,
+        job: &mut Job,
+        resolved: &Resolved,
+    ) -> Result<Option<serde_json::Value>, Own> {
+        session.send_job(job).await?;
+        loop {
+            match session.next().await {
+                Message::Event(event) => self.telling.relay(&event),
+                Message::Noise(line) => self.tell_noise(line),
+                Message::End => return Err(SessionError::Ended(Vec::new()).into()),
+                Message::Reply(reply) => match *reply {
+                    Reply::Lacks { digests } => {
+                        session.send_bundle(&resolved.app_dir, &job.bundle, &digests).await?;
+                    }
+                    Reply::Ready { passed: true, .. } => return Ok(None),
+                    Reply::Ready { findings, .. } => return Err(refused(&findings)),
+                    Reply::Answer { answer } => return Ok(Some(answer)),
+                    Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
+                    Reply::Hello { .. } | Reply::Started { .. } | Reply::Line { .. } => {}
+                },
+            }
+        }
+    }
+
+    fn tell_noise(&self, text: String) {
+        if !text.is_empty() {
+            self.telling.emitter.emit(here!(), EventKind::LogLine { source: "agent".to_owned(), text });
+        }
+    }
+
+    /// Follows the host to its last word, over new connections where the old one is lost.
+    async fn follow(
+        &mut self,
+        remote: &mut Remote,
+        mut session: Session,
+        job: &Job,
+        signals: &mut Signals,
+    ) -> Result<Word, Own> {
+        let mut seen = 0;
+        let mut asked: Option<tokio::time::Instant> = None;
+        loop {
+            let message = tokio::select! {
+                message = session.next() => message,
+                () = signals.raised(), if asked.is_none() => {
+                    asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
+                    self.tell_cancel();
+                    // A connection that is gone shows as a missing acknowledgement.
+                    session.send(Frame::Cancel).await.ok();
+                    continue;
+                }
+                () = patience(asked) => return Err(unacknowledged()),
+            };
+            match message {
+                Message::Event(event) if event.seq <= seen => {}
+                Message::Event(event) => {
+                    seen = event.seq;
+                    self.telling.relay(&event);
+                    match event.kind {
+                        EventKind::DeploymentFinished { is_final: true, result } => {
+                            return Ok(Word::Result(result));
+                        }
+                        EventKind::CancelRequested { effect } if asked.is_some() => {
+                            return Err(acknowledged(&effect));
+                        }
+                        EventKind::Noticed { code, .. } if code == "cancel.late" => asked = None,
+                        _ => {}
+                    }
+                }
+                Message::Reply(reply) => {
+                    if let Reply::Refused { outcome, failure } = *reply {
+                        return Err(Own::of(outcome, failure));
+                    }
+                }
+                Message::Noise(line) => self.tell_noise(line),
+                Message::End if asked.is_some() => return Err(unacknowledged()),
+                Message::End => session = self.reconnect(remote, job).await?,
+            }
+        }
+    }
+
+    fn tell_cancel(&self) {
+        let notice =
+            "asked to stop: the host is told, and goes back to the previous release by itself if it has to";
+        let (code, notice, severity) = ("cancel.asked".to_owned(), notice.to_owned(), Severity::Warning);
+        self.telling.emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity });
+    }
+
+    /// Attaches to the deployment again, by its id.
+    async fn reconnect(&self, remote: &mut Remote, job: &Job) -> Result<Session, Own> {
+        let mut wait = RECONNECT_WAIT;
+        let (code, notice) = (
+            "connection.lost".to_owned(),
+            "the connection was lost; the host goes on, connecting again".to_owned(),
+        );
+        self.telling
+            .emitter
+            .emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
+        let mut last = None;
+        for _ in 0..RECONNECTS {
+            match self.attach_again(remote, job).await {
+                Ok(session) => return Ok(session),
+                Err(failure) => last = Some(failure),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        let id = &job.deployment_id;
+        let cause = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+        let message =
+            format!("contact to the host was lost and could not be made again{cause}; it goes on by itself");
+        let hint = format!(
+            "follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`"
+        );
+        let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
+        Err(Own::Left(Outcome::Lost, failure))
+    }
+
+    async fn attach_again(&self, remote: &mut Remote, job: &Job) -> Result<Session, FailureReport> {
+        let channel = remote.attach().await.map_err(|error| error.report())?;
+        let again = async {
+            let mut session = Session::open(channel, Redactor::default()).await?;
+            session.send_job(job).await?;
+            session.send(Frame::Start).await?;
+            Ok::<Session, SessionError>(session)
+        };
+        again.await.map_err(|error| error.report())
+    }
+
+    fn finish(mut self, ended: Result<Word, Own>) -> Exit {
+        let output = self.wish.reach.config.output;
+        match ended {
+            Ok(Word::Result(result)) => {
+                answer::result(&result, output);
+                result.outcome.exit()
+            }
+            Ok(Word::Answer(answer)) => self.answered(answer),
+            Err(Own::Ended(outcome, errors)) => {
+                let reason = errors
+                    .first()
+                    .map(|failure| failure.message.lines().next().unwrap_or_default().to_owned());
+                self.telling.end(StageOutcome::Failed, reason);
+                self.telling.emitter.enter(Stage::Failed);
+                let result = self.telling.finish(&self.named, OwnEnding::last(outcome, errors));
+                if output == Output::Json {
+                    answer::result(&result, output);
+                }
+                outcome.exit()
+            }
+            Err(Own::Left(outcome, failure)) => {
+                let next_step = failure.hint.clone();
+                let ending = OwnEnding { outcome, is_final: false, errors: vec![failure], next_step };
+                let result = self.telling.finish(&self.named, ending);
+                answer::result(&result, output);
+                outcome.exit()
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: serde_json::Value) -> Exit {
+        let output = self.wish.reach.config.output;
+        let passed = match (&self.wish.action, serde_json::from_value::<ValidateAnswer>(answer.clone())) {
+            (Action::Validate, Ok(found)) => {
+                answer::findings(&found, output);
+                found.passed
+            }
+            _ => {
+                answer::nothing_to_recover(&answer, output);
+                true
+            }
+        };
+        let outcome = if passed { Outcome::Succeeded } else { Outcome::Refused };
+        self.telling.emitter.enter(if passed { Stage::Complete } else { Stage::Failed });
+        self.telling.finish(&self.named, OwnEnding::last(outcome, Vec::new()));
+        outcome.exit()
+    }
+}
+
+async fn scan(resolved: &Resolved) -> Result<crate::model::Manifest, Own> {
+    let (directory, include, exclude) =
+        (resolved.app_dir.clone(), resolved.bundle.clone(), resolved.bundle_exclude.clone());
+    let scanned = tokio::task::spawn_blocking(move || bundle::scan(&directory, &include, &exclude)).await;
+    match scanned {
+        Ok(Ok(manifest)) => Ok(manifest),
+        Ok(Err(error)) => Err(Own::of(Outcome::Invalid, error.report())),
+        Err(error) => {
+            let failure = FailureReport::new(ErrorKind::DeploymentError, "bundle.scan", error.to_string());
+            Err(Own::of(Outcome::Aborted, failure))
+        }
+    }
+}
+
+fn refused(findings: &[crate::model::Finding]) -> Own {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let failures = errors.map(|finding| FailureReport {
+        error_kind: if finding.rule.starts_with("docker.") {
+            ErrorKind::DockerError
+        } else {
+            ErrorKind::ValidationError
+        },
+        code: finding.rule.clone(),
+        message: finding.message.clone(),
+        hint: finding.hint.clone(),
+    });
+    Own::Ended(Outcome::Refused, failures.collect())
+}
+
+fn cancelled_early() -> Own {
+    let message = "cancelled before anything was started; nothing was touched";
+    Own::of(
+        Outcome::Cancelled,
+        FailureReport::new(ErrorKind::DeploymentError, "cancelled", message).hint("run it again"),
+    )
+}
+
+fn acknowledged(effect: &str) -> Own {
+    let message = format!("cancelled; the host has acknowledged: {effect}");
+    let hint = "`ffe-deploy status` shows when it is done; the next deploy waits for it";
+    Own::Left(
+        Outcome::Cancelled,
+        FailureReport::new(ErrorKind::DeploymentError, "cancelled", message).hint(hint),
+    )
+}
+
+fn unacknowledged() -> Own {
+    let message = "asked to stop, but the host did not acknowledge it; it goes on by itself";
+    let hint = "look with `ffe-deploy status` how it ended";
+    Own::Left(
+        Outcome::Lost,
+        FailureReport::new(ErrorKind::DeploymentError, "cancel.unacknowledged", message).hint(hint),
+    )
+}
+
+async fn patience(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGINT and SIGTERM: GitHub sends the first, then the second.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn raised(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

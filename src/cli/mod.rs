@@ -1,0 +1,80 @@
+//! The command line: arguments → library → exit code. One file per kind of verb.
+
+mod answer;
+mod args;
+mod drive;
+mod order;
+mod stage;
+mod surroundings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::model::{Action, Exit, LogQuery};
+use args::{BackupVerb, Cli, TargetArgs, Verb};
+use order::Wish;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(cli.verb)).into(),
+        Err(error) => {
+            eprintln!("ffe-deploy: the kernel gives no threads: {error}");
+            Exit::Internal.into()
+        }
+    }
+}
+
+/// Help and version are answers; everything else is exit 2, and an unknown verb is told which ones there are.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr changes nothing about the exit code.
+    error.print().ok();
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        let command = Cli::command();
+        let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        eprintln!("\nActions: {}", verbs.join(", "));
+    }
+    if error.use_stderr() { Exit::Invalid.into() } else { Exit::Done.into() }
+}
+
+async fn run(verb: Verb) -> Exit {
+    let wish = match verb {
+        Verb::List(args) => return answer::list(&args),
+        Verb::Deploy(args) => Wish::deploy(&args),
+        Verb::Rollback(args) => Wish::operate(
+            &args.operate,
+            Action::Rollback { to: args.to.clone(), reason: args.reason.clone() },
+        ),
+        Verb::Up(args) => Wish::operate(&args, Action::Up),
+        Verb::Down(args) => Wish::operate(&args, Action::Down),
+        Verb::Restart(args) => Wish::operate(&args, Action::Restart),
+        Verb::Clean(args) => Wish::operate(&args, Action::Clean),
+        Verb::Build(args) => Wish::build(&args),
+        Verb::Recover(args) => Wish::look(&args, Action::Recover),
+        Verb::Validate(args) => Wish::validate(&args),
+        Verb::Status(args) => Wish::look(&args, Action::Status),
+        Verb::Health(args) => Wish::look(&args, Action::Health),
+        Verb::History(args) => Wish::look(&args, Action::History),
+        Verb::Logs(args) => {
+            let query = LogQuery { service: args.service.clone(), tail: args.tail, follow: args.follow };
+            let target = TargetArgs { environment: args.environment, reach: args.reach };
+            Wish::look(&target, Action::Logs(query))
+        }
+        Verb::Backup(args) => match args.verb {
+            Some(BackupVerb::List(target)) => Wish::look(&target, Action::BackupList),
+            Some(BackupVerb::Create(target)) => Wish::look(&target, Action::Backup),
+            None => Wish::look(&args.create, Action::Backup),
+        },
+    };
+    if wish.action.changes() || wish.action == Action::Validate {
+        drive::drive(wish).await
+    } else {
+        answer::look(wish).await
+    }
+}

@@ -1,0 +1,147 @@
+//! What the command line wishes, and the job that it becomes with the configuration.
+
+use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
+use super::surroundings::Surroundings;
+use crate::config::{self, ConfigError, Inputs, Resolved};
+use crate::model::{Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options};
+
+/// What the command line wishes.
+#[derive(Clone)]
+pub struct Wish {
+    /// What to do.
+    pub action: Action,
+    /// Name of the environment.
+    pub environment: Option<String>,
+    /// How it is reached, and where the configuration is.
+    pub reach: ReachArgs,
+    /// Version, when given.
+    pub version: Option<String>,
+    /// Whether it is confirmed.
+    pub yes: bool,
+    /// Id of the run, when given.
+    pub deployment_id: Option<DeploymentId>,
+    /// Switches for the host.
+    pub options: Options,
+}
+
+impl Wish {
+    /// A wish that only names its target.
+    pub fn look(args: &TargetArgs, action: Action) -> Self {
+        Self {
+            action,
+            environment: args.environment.clone(),
+            reach: args.reach.clone(),
+            version: None,
+            yes: false,
+            deployment_id: None,
+            options: Options::default(),
+        }
+    }
+
+    /// A wish of an operator's verb.
+    pub fn operate(args: &OperateArgs, action: Action) -> Self {
+        let deployment_id = args.deployment_id.clone();
+        Self { yes: args.yes, deployment_id, ..Self::look(&args.target, action) }
+    }
+
+    /// The wish of `deploy`.
+    pub fn deploy(args: &DeployArgs) -> Self {
+        let adopt = args.adopt.map(Into::into);
+        let options = Options { no_cache: args.no_cache, skip_backup: args.skip_backup, adopt };
+        Self { version: args.version.clone(), options, ..Self::operate(&args.operate, Action::Deploy) }
+    }
+
+    /// The wish of `validate`.
+    pub fn validate(args: &ValidateArgs) -> Self {
+        Self { version: args.version.clone(), ..Self::look(&args.target, Action::Validate) }
+    }
+
+    /// The wish of `build`.
+    pub fn build(args: &BuildArgs) -> Self {
+        let options = Options { no_cache: args.no_cache, ..Options::default() };
+        Self { version: args.version.clone(), options, ..Self::look(&args.target, Action::Build) }
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// All that is wrong with it, at once.
+    pub fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
+        config::resolve(&Inputs {
+            environment: self.environment.clone(),
+            app: self.reach.config.app.clone(),
+            project_root: self.reach.config.project_root.clone(),
+            config_dir: self.reach.config.config_dir.clone(),
+            host: self.reach.host.clone(),
+            host_key: self.reach.host_key.clone(),
+            version: self.version.clone(),
+            profiles: self.reach.profiles.clone(),
+            verb: self.kind(),
+            job: surroundings.variables.clone(),
+        })
+    }
+
+    fn kind(&self) -> config::Verb {
+        match self.action {
+            Action::Deploy | Action::Up | Action::Build => config::Verb::Changes,
+            Action::Validate => config::Verb::Validates,
+            Action::Rollback { .. } | Action::Down | Action::Restart | Action::Clean | Action::Recover => {
+                config::Verb::Operates
+            }
+            Action::Backup
+            | Action::Status
+            | Action::Health
+            | Action::History
+            | Action::BackupList
+            | Action::Logs(_) => config::Verb::Looks,
+        }
+    }
+
+    /// Returns whether this verb asks for `--yes` where the environment wants a confirmation (C12).
+    fn wants_confirmation(&self) -> bool {
+        matches!(
+            self.action,
+            Action::Deploy
+                | Action::Rollback { .. }
+                | Action::Up
+                | Action::Down
+                | Action::Restart
+                | Action::Clean
+        )
+    }
+
+    /// Refuses what is not confirmed; never asks.
+    ///
+    /// # Errors
+    /// The confirmation is missing.
+    pub fn confirmed(&self, resolved: &Resolved) -> Result<(), FailureReport> {
+        if self.yes || !resolved.requires_confirmation || !self.wants_confirmation() {
+            return Ok(());
+        }
+        let (verb, environment) = (self.action.verb(), &resolved.environment.name);
+        let message = format!("`{verb}` in `{environment}` must be confirmed; nothing was touched");
+        let hint = format!("run `ffe-deploy {verb} {environment} --yes` (action input `yes: true`)");
+        Err(FailureReport::new(ErrorKind::ValidationError, "confirmation.missing", message).hint(hint))
+    }
+
+    /// Returns the job for the agent, without its bundle.
+    pub fn job(
+        &self,
+        resolved: &Resolved,
+        ids: (DeploymentId, CorrelationId),
+        surroundings: &Surroundings,
+    ) -> Job {
+        Job {
+            deployment_id: ids.0,
+            correlation_id: ids.1,
+            action: self.action.clone(),
+            app: resolved.app.clone(),
+            environment: resolved.environment.clone(),
+            version: resolved.version.clone(),
+            variables: resolved.variables.clone(),
+            bundle: Manifest::default(),
+            options: self.options.clone(),
+            requester: surroundings.requester(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What the runner tells: its own events and the host's, to every reporter.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::args::LogArgs;
+use super::surroundings::Surroundings;
+use crate::event::{
+    Context, DeploymentResult, Emitter, Event, EventKind, Level, Origin, Sink, Span, SpanStatus,
+};
+use crate::here;
+use crate::model::{
+    AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Stage,
+    StageOutcome,
+};
+use crate::report::{Console, ConsoleSettings, EventLog, Hub, ReportError, event_log};
+use crate::text::Redactor;
+
+/// How often reporters are told that time passes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The hub, shared by the runner's emitter and by what follows the host.
+#[derive(Clone, Default)]
+struct Shared {
+    hub: Arc<Mutex<Hub>>,
+    redactor: Arc<Mutex<Redactor>>,
+}
+
+impl Shared {
+    fn publish(&self, event: &Event) {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner).publish(event);
+    }
+}
+
+impl Sink for Shared {
+    fn take(&mut self, event: &Event) {
+        let redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut event = event.clone();
+        event.clean(&redactor);
+        self.publish(&event);
+    }
+}
+
+/// Everything that is told of one run.
+pub struct Telling {
+    shared: Shared,
+    /// The runner's own events.
+    pub emitter: Emitter,
+    /// Id of the run.
+    pub deployment_id: DeploymentId,
+    /// Groups everything of one workflow run.
+    pub correlation_id: CorrelationId,
+    verb: String,
+    started_at: Timestamp,
+    stage_began: Instant,
+    ticking: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.ticking.abort();
+    }
+}
+
+impl Telling {
+    /// Opens the reporters. `profile` is what the environment's name stands for: it decides the default level (C14).
+    ///
+    /// # Errors
+    /// A file that was asked for cannot be made.
+    pub fn open(
+        log: &LogArgs,
+        surroundings: &Surroundings,
+        verb: &str,
+        profile: Profile,
+        deployment_id: DeploymentId,
+    ) -> Result<Self, ReportError> {
+        let correlation_id = log.correlation_id.clone().unwrap_or_else(|| surroundings.correlation_id());
+        let shared = Shared::default();
+        let place = log
+            .event_log
+            .clone()
+            .unwrap_or_else(|| event_log::default_place(|name| surroundings.get(name), &deployment_id));
+        let level = level(log, surroundings, profile);
+        {
+            let mut hub = shared.hub.lock().unwrap_or_else(PoisonError::into_inner);
+            hub.add(EventLog::create(&place)?);
+            if let Some(file) = &log.log_file {
+                hub.add(Console::log_file(file, level)?);
+            }
+            let terminal = std::io::stderr().is_terminal();
+            let mut settings =
+                ConsoleSettings::fitting(log.log_format, level, terminal, |name| surroundings.get(name));
+            settings.log_place = Some(place.display().to_string());
+            hub.add(Console::new(std::io::stderr(), settings));
+        }
+        let context = Context {
+            origin: Origin::Runner,
+            deployment_id: deployment_id.clone(),
+            correlation_id: correlation_id.clone(),
+            app: None,
+            environment: None,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        let emitter = Emitter::new(context, 0, Stage::Initializing, Box::new(shared.clone()));
+        let ticking = tokio::spawn(tick(Arc::clone(&shared.hub)));
+        Ok(Self {
+            shared,
+            emitter,
+            deployment_id,
+            correlation_id,
+            verb: verb.to_owned(),
+            started_at: Timestamp::now(),
+            stage_began: Instant::now(),
+            ticking,
+        })
+    }
+
+    /// Says which values must never be told.
+    pub fn hide(&self, redactor: Redactor) {
+        *self.shared.redactor.lock().unwrap_or_else(PoisonError::into_inner) = redactor;
+    }
+
+    /// Tells an event of the host.
+    pub fn relay(&self, event: &Event) {
+        self.shared.publish(event);
+    }
+
+    /// Begins a stage of the runner.
+    pub fn begin(&mut self, stage: Stage) {
+        self.stage_began = Instant::now();
+        self.emitter.enter(stage);
+        self.emitter.emit(here!(), EventKind::StageStarted {});
+    }
+
+    /// Ends the stage of the runner that was begun.
+    pub fn end(&self, outcome: StageOutcome, reason: Option<String>) {
+        let took_ms = u64::try_from(self.stage_began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
+        let span = Span { name: self.emitter.stage().as_str().to_owned(), duration_ms: took_ms, status };
+        self.emitter.emit(here!(), EventKind::StageFinished { outcome, took_ms, reason, span });
+    }
+
+    /// Has the last word, when the host has none.
+    pub fn finish(&self, target: &Named, ending: OwnEnding) -> DeploymentResult {
+        for failure in &ending.errors {
+            self.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
+        }
+        let result = self.result(target, ending.outcome, ending.errors, ending.next_step);
+        let last_word =
+            EventKind::DeploymentFinished { is_final: ending.is_final, result: Box::new(result.clone()) };
+        self.emitter.emit(here!(), last_word);
+        result
+    }
+
+    fn result(
+        &self,
+        target: &Named,
+        outcome: Outcome,
+        errors: Vec<FailureReport>,
+        next_step: Option<String>,
+    ) -> DeploymentResult {
+        let end_time = Timestamp::now();
+        let seconds = end_time.duration_since(self.started_at).as_secs_f64().max(0.0);
+        DeploymentResult {
+            deployment_id: self.deployment_id.clone(),
+            environment: target.environment.clone(),
+            app: target.app.clone(),
+            verb: self.verb.clone(),
+            stage: self.emitter.stage(),
+            start_time: self.started_at,
+            end_time,
+            duration_seconds: (seconds * 1000.0).round() / 1000.0,
+            outcome,
+            status: outcome.status(),
+            exit_code: outcome.exit().code(),
+            changed: false,
+            version: target.version.clone(),
+            previous_version: None,
+            release: None,
+            previous_release: None,
+            rolled_back_to: None,
+            backup: None,
+            health: None,
+            checks: Vec::new(),
+            services: std::collections::BTreeMap::new(),
+            urls: std::collections::BTreeMap::new(),
+            errors,
+            next_step,
+        }
+    }
+}
+
+/// What is known of the target when the runner has the last word.
+#[derive(Clone, Default)]
+pub struct Named {
+    /// The app.
+    pub app: Option<AppName>,
+    /// The environment.
+    pub environment: Option<EnvironmentName>,
+    /// The version.
+    pub version: Option<String>,
+}
+
+/// An end that the runner tells.
+pub struct OwnEnding {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether this is the last word: not where the host goes on.
+    pub is_final: bool,
+    /// What went wrong.
+    pub errors: Vec<FailureReport>,
+    /// What to do next.
+    pub next_step: Option<String>,
+}
+
+impl OwnEnding {
+    /// An end that nothing follows.
+    pub fn last(outcome: Outcome, errors: Vec<FailureReport>) -> Self {
+        let next_step = errors.first().and_then(|failure| failure.hint.clone());
+        Self { outcome, is_final: true, errors, next_step }
+    }
+}
+
+fn level(log: &LogArgs, surroundings: &Surroundings, profile: Profile) -> Level {
+    let usual = if profile == Profile::Dev { Level::Debug } else { Level::Info };
+    log.log_level.or_else(|| surroundings.get("LOG_LEVEL")?.parse().ok()).unwrap_or(usual)
+}
+
+async fn tick(hub: Arc<Mutex<Hub>>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        hub.lock().unwrap_or_else(PoisonError::into_inner).tick(Instant::now());
+    }
+}

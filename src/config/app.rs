@@ -1,0 +1,291 @@
+//! Reader of one app: the keys of an entry of `deployments`, after overlays, overrides and filling.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Requirements, SetupDirectory, SetupSpec,
+};
+
+use super::checks;
+use super::interpolate::{Vars, is_variable_name};
+use super::paths::{self, RELATIVE};
+use super::problem::Problem;
+use super::reader::{Field, Problems, Section};
+use super::yaml::{Node, Place, Value};
+
+/// Types of apps that `list` knows; those beyond [`AppKind`] are not built yet.
+pub(super) const TYPES: [&str; 6] =
+    ["docker-compose", "docker", "swarm", "kubernetes", "terraform", "ansible"];
+const BUILT: [(&str, AppKind); 1] = [("docker-compose", AppKind::DockerCompose)];
+
+const KEYS: [&str; 20] = [
+    "type",
+    "path",
+    "compose_file",
+    "profiles",
+    "env_vars",
+    "secrets",
+    "required_vars",
+    "required_files",
+    "required_services",
+    "one_shot",
+    "build",
+    "bundle",
+    "bundle_exclude",
+    "shared",
+    "setup",
+    "requirements",
+    "backup",
+    "health",
+    "rollback",
+    "url",
+];
+const LATER: [&str; 6] = ["test", "hooks", "keep_releases", "registries", "notify", "secret_command"];
+
+/// What is written for an app. Values that were not written are empty or absent.
+#[derive(Default)]
+pub(super) struct WrittenApp {
+    pub(super) kind: Option<AppKind>,
+    pub(super) path: Option<(String, Place)>,
+    pub(super) compose_file: Option<(Vec<String>, Place)>,
+    pub(super) profiles: Option<Vec<String>>,
+    pub(super) project: Option<String>,
+    pub(super) env_vars: Vars,
+    /// Where each of [`WrittenApp::env_vars`] and [`WrittenApp::secrets`] stands.
+    pub(super) places: BTreeMap<String, (Place, String)>,
+    pub(super) secrets: BTreeSet<String>,
+    pub(super) required_vars: BTreeSet<String>,
+    pub(super) required_files: Vec<String>,
+    pub(super) required_services: Vec<String>,
+    pub(super) one_shot: Vec<String>,
+    pub(super) build: BuildMode,
+    pub(super) bundle: Vec<String>,
+    pub(super) bundle_exclude: Vec<String>,
+    pub(super) shared: Vec<String>,
+    pub(super) setup: SetupSpec,
+    pub(super) requirements: Requirements,
+    pub(super) backup: BackupSpec,
+    pub(super) health: HealthSpec,
+    pub(super) automatic_rollback: Option<bool>,
+    pub(super) url: Option<String>,
+}
+
+/// Returns the type of an app when it is one that is built; reports it otherwise.
+pub(super) fn read_kind(section: &Section<'_>, problems: &mut Problems) -> Option<AppKind> {
+    let Some(field) = section.get("type") else {
+        let problem = Problem::at(section.place(), &section.path("type"), "is missing");
+        problems.add(problem.accepted("docker-compose").suggest("type: docker-compose"));
+        return None;
+    };
+    field.word(&BUILT, &TYPES[1..], problems)
+}
+
+/// Reads all keys of an app; `project` is accepted because the environment's overrides are merged in already.
+pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenApp {
+    let Some(section) = Section::of(node, key, problems) else { return WrittenApp::default() };
+    let kind = read_kind(&section, problems);
+    if kind.is_none() {
+        return WrittenApp::default();
+    }
+    let known: Vec<&str> = KEYS.into_iter().chain(section.get("project").map(|_| "project")).collect();
+    section.only(&known, &LATER, problems);
+    let mut app = WrittenApp { kind, ..WrittenApp::default() };
+    read_files(&section, &mut app, problems);
+    read_variables(&section, &mut app, problems);
+    read_services(&section, &mut app, problems);
+    if let Some(field) = section.get("setup") {
+        app.setup = read_setup(&field, problems).unwrap_or_default();
+    }
+    if let Some(field) = section.get("requirements") {
+        app.requirements = read_requirements(&field, problems).unwrap_or_default();
+    }
+    if let Some(field) = section.get("backup") {
+        app.backup = read_backup(&field, problems).unwrap_or_default();
+    }
+    if let Some(field) = section.get("health") {
+        app.health = checks::read(&field, problems).unwrap_or_default();
+    }
+    app.automatic_rollback = section.get("rollback").and_then(|field| read_rollback(&field, problems));
+    app.url = section
+        .get("url")
+        .and_then(|field| field.text_that("an http or https address", is_address, problems));
+    app
+}
+
+fn read_files(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Problems) {
+    if let Some(field) = section.get("path") {
+        app.path = field.text(problems).map(|path| (path, field.node.place.clone()));
+    }
+    if let Some(field) = section.get("compose_file") {
+        let files = one_or_many(&field, problems);
+        app.compose_file = files.map(|files| (files, field.node.place.clone()));
+    }
+    let relative = |key: &str, problems: &mut Problems| {
+        let list = section.get(key)?.texts(RELATIVE, paths::is_relative, problems)?;
+        Some(list.iter().map(|path| paths::normal(path)).collect::<Vec<_>>())
+    };
+    app.required_files = relative("required_files", problems).unwrap_or_default();
+    app.shared = relative("shared", problems).unwrap_or_default();
+    app.bundle = relative("bundle", problems).unwrap_or_default();
+    app.bundle_exclude = relative("bundle_exclude", problems).unwrap_or_default();
+}
+
+/// A path, or a list of them that is not empty.
+fn one_or_many(field: &Field<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+    if !matches!(field.node.value, Value::List(_)) {
+        let file = field.text_that(RELATIVE, paths::is_relative, problems)?;
+        return Some(vec![paths::normal(&file)]);
+    }
+    let files = field.texts(RELATIVE, paths::is_relative, problems)?;
+    if files.is_empty() {
+        return field.wrong("a path or a list of paths", problems);
+    }
+    Some(files.iter().map(|path| paths::normal(path)).collect())
+}
+
+fn read_variables(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Problems) {
+    if let Some(vars) = section.get("env_vars").and_then(|field| field.section(problems)) {
+        for (name, place, field) in vars.fields() {
+            app.places.insert(name.to_owned(), (place.clone(), field.key.clone()));
+            if !is_variable_name(name) {
+                problems
+                    .add(Problem::at(place, &field.key, "is not the name of a variable").accepted(VARIABLE));
+            } else if let Some(value) = plain_value(&field, problems) {
+                app.env_vars.insert(name.to_owned(), value);
+            }
+        }
+    }
+    if let Some(field) = section.get("secrets") {
+        for item in field.items("a list of names", problems).unwrap_or_default() {
+            if let Some(name) = secret_name(&item, problems) {
+                app.places.insert(name.clone(), (item.node.place.clone(), item.key));
+                app.secrets.insert(name);
+            }
+        }
+    }
+    if let Some(field) = section.get("required_vars") {
+        app.required_vars =
+            field.texts(VARIABLE, is_variable_name, problems).unwrap_or_default().into_iter().collect();
+    }
+}
+
+const VARIABLE: &str = "letters, digits and _, not starting with a digit";
+
+/// The value of a variable: text, empty text, a number or a boolean, as it is written.
+fn plain_value(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
+    match &field.node.value {
+        Value::Scalar(scalar) => Some(scalar.text.clone()),
+        Value::Null => field.wrong("a plain value; \"\" for an empty one", problems),
+        _ => field.wrong("a plain value", problems),
+    }
+}
+
+/// A name under `secrets`. Whatever else stands there could be the secret itself, so it is not shown.
+fn secret_name(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
+    match field.node.text().filter(|name| is_variable_name(name)) {
+        Some(name) => Some(name.to_owned()),
+        None => {
+            let problem = field.problem("is not the name of a variable (it is not shown)");
+            problems.add(problem.accepted("names; the values come from the environment of the job"));
+            None
+        }
+    }
+}
+
+fn read_services(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Problems) {
+    let names = |key: &str, problems: &mut Problems| {
+        section.get(key)?.texts("a name of a-z A-Z 0-9 . _ -", is_service_name, problems)
+    };
+    app.profiles = names("profiles", problems);
+    app.required_services = names("required_services", problems).unwrap_or_default();
+    app.one_shot = names("one_shot", problems).unwrap_or_default();
+    app.project = section.get("project").and_then(|field| {
+        let wanted = "1 to 63 of a-z 0-9 - _, starting with a letter or a digit";
+        field.text_that(wanted, |name| name.parse::<crate::model::AppName>().is_ok(), problems)
+    });
+    if let Some(field) = section.get("build") {
+        let words = [("host", BuildMode::Host), ("never", BuildMode::Never)];
+        app.build = field.word(&words, &["runner"], problems).unwrap_or_default();
+    }
+}
+
+pub(super) fn is_service_name(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+fn is_address(text: &str) -> bool {
+    (text.starts_with("http://") || text.starts_with("https://")) && !text.contains(char::is_whitespace)
+}
+
+fn read_setup(field: &Field<'_>, problems: &mut Problems) -> Option<SetupSpec> {
+    let section = field.section(problems)?;
+    section.only(&["directories", "databases"], &[], problems);
+    let directories = match section.get("directories") {
+        Some(field) => field.items("a list of paths or {path, mode}", problems)?,
+        None => Vec::new(),
+    };
+    let databases = match section.get("databases") {
+        Some(field) => field.texts(RELATIVE, paths::is_relative, problems)?,
+        None => Vec::new(),
+    };
+    Some(SetupSpec {
+        directories: directories.iter().filter_map(|item| read_directory(item, problems)).collect(),
+        databases: databases.iter().map(|path| paths::normal(path)).collect(),
+    })
+}
+
+fn read_directory(field: &Field<'_>, problems: &mut Problems) -> Option<SetupDirectory> {
+    if !matches!(field.node.value, Value::Map(_)) {
+        let path = field.text_that(RELATIVE, paths::is_relative, problems)?;
+        return Some(SetupDirectory { path: paths::normal(&path), mode: None });
+    }
+    let section = field.section(problems)?;
+    section.only(&["path", "mode"], &[], problems);
+    let Some(path) = section.get("path") else {
+        problems.add(field.problem("has no `path`").accepted("{path, mode}"));
+        return None;
+    };
+    let path = path.text_that(RELATIVE, paths::is_relative, problems)?;
+    let mode = match section.get("mode") {
+        Some(field) => Some(read_mode(&field, problems)?),
+        None => None,
+    };
+    Some(SetupDirectory { path: paths::normal(&path), mode })
+}
+
+fn read_mode(field: &Field<'_>, problems: &mut Problems) -> Option<u32> {
+    let is_octal =
+        |text: &&str| (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = field.node.text().filter(is_octal).and_then(|text| u32::from_str_radix(text, 8).ok());
+    mode.map_or_else(|| field.wrong("permission bits in octal, such as \"0750\"", problems), Some)
+}
+
+fn read_requirements(field: &Field<'_>, problems: &mut Problems) -> Option<Requirements> {
+    let section = field.section(problems)?;
+    section.only(&["disk_gb", "memory_gb"], &[], problems);
+    Some(Requirements {
+        disk_gb: section.get("disk_gb").and_then(|field| field.decimal(problems)),
+        memory_gb: section.get("memory_gb").and_then(|field| field.decimal(problems)),
+    })
+}
+
+fn read_backup(field: &Field<'_>, problems: &mut Problems) -> Option<BackupSpec> {
+    let section = field.section(problems)?;
+    section.only(&["paths", "volumes", "format"], &["retention", "encrypt"], problems);
+    let paths = section.get("paths").and_then(|field| field.texts(RELATIVE, paths::is_relative, problems));
+    let formats = [("zstd", ArchiveFormat::Zstd), ("gzip", ArchiveFormat::Gzip)];
+    Some(BackupSpec {
+        paths: paths.map(|list| list.iter().map(|path| paths::normal(path)).collect()),
+        volumes: section
+            .get("volumes")
+            .and_then(|field| field.texts("a volume's name", is_service_name, problems)),
+        format: section.get("format").and_then(|field| field.word(&formats, &[], problems)),
+    })
+}
+
+fn read_rollback(field: &Field<'_>, problems: &mut Problems) -> Option<bool> {
+    let section = field.section(problems)?;
+    section.only(&["automatic"], &[], problems);
+    section.get("automatic")?.boolean(problems)
+}

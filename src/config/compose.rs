@@ -1,0 +1,173 @@
+//! Which compose files a release has (C03), and the little that the runner reads of them: names of services and
+//! their `env_file`. What they mean is for Compose on the host to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::model::{ErrorKind, FailureReport, Profile};
+
+use super::files::read_text;
+use super::interpolate::{Vars, fill_text};
+use super::paths;
+use super::problem::{ConfigError, Problem};
+use super::target::spellings;
+use super::yaml::{self, Node, Place, Tags, Value};
+
+const BASE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const OVERRIDE: [&str; 4] = [
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+    "compose.override.yml",
+    "compose.override.yaml",
+];
+
+/// What decides on the files.
+pub(super) struct Choice<'a> {
+    pub(super) app_dir: &'a Path,
+    pub(super) environment: &'a str,
+    pub(super) profile: Profile,
+    /// `compose_file` of the app and where it stands.
+    pub(super) written: Option<&'a (Vec<String>, Place)>,
+    /// `COMPOSE_FILE` of the app's variables.
+    pub(super) variable: Option<&'a str>,
+}
+
+impl Choice<'_> {
+    /// Returns the compose files, in order; each exists.
+    pub(super) fn files(&self) -> Result<Vec<String>, ConfigError> {
+        if let Some((files, _)) = self.written {
+            return self.all_there(files.clone());
+        }
+        if let Some(list) = self.variable.filter(|list| !list.is_empty()) {
+            let files: Vec<String> = list.split(':').map(paths::normal).collect();
+            if let Some(bad) = files.iter().find(|file| !paths::is_relative(file)) {
+                let problem = Problem::of("COMPOSE_FILE", "names a file outside the app's directory");
+                return Err(ConfigError::Invalid(vec![problem.found(bad).accepted(paths::RELATIVE)]));
+            }
+            return self.all_there(files);
+        }
+        match (self.specific(), self.first(&BASE)) {
+            (Some(specific), base) => self.alone(specific, base),
+            (None, Some(base)) if self.profile == Profile::Dev => {
+                Ok(std::iter::once(base).chain(self.first(&OVERRIDE)).collect())
+            }
+            (None, Some(base)) => Ok(vec![base]),
+            (None, None) => Err(absent("docker-compose.yml")),
+        }
+    }
+
+    fn all_there(&self, files: Vec<String>) -> Result<Vec<String>, ConfigError> {
+        match files.iter().find(|file| !self.app_dir.join(file).is_file()) {
+            Some(missing) => Err(absent(missing)),
+            None => Ok(files),
+        }
+    }
+
+    fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().find(|name| self.app_dir.join(name).is_file()).map(|name| (*name).to_owned())
+    }
+
+    /// The environment's own file; staging falls back to production's.
+    fn specific(&self) -> Option<String> {
+        let mut names = spellings(self.environment);
+        if self.profile == Profile::Staging {
+            names.extend(["production", "prod"]);
+        }
+        names.into_iter().find_map(|name| {
+            let candidates = ["docker-compose", "compose"]
+                .into_iter()
+                .flat_map(|stem| ["yml", "yaml"].map(|ending| format!("{stem}.{name}.{ending}")));
+            candidates.into_iter().find(|file| self.app_dir.join(file).is_file())
+        })
+    }
+
+    /// The environment's file stands by itself; in staging and production only if it is no overlay.
+    fn alone(&self, specific: String, base: Option<String>) -> Result<Vec<String>, ConfigError> {
+        let strict = matches!(self.profile, Profile::Staging | Profile::Production);
+        let (Some(base), true) = (base, strict) else { return Ok(vec![specific]) };
+        let services = |file: &str| service_names(&self.app_dir.join(file));
+        let (Some(all), Some(some)) = (services(&base), services(&specific)) else {
+            return Ok(vec![specific]);
+        };
+        let missing: Vec<String> = all.difference(&some).cloned().collect();
+        if missing.is_empty() {
+            return Ok(vec![specific]);
+        }
+        let message = format!("lacks services of `{base}`: {}; it looks like an overlay", missing.join(", "));
+        let problem = Problem::in_file(&specific, message).suggest(format!(
+            "write `compose_file: [{base}, {specific}]` to use both, or `compose_file: {specific}` for it alone"
+        ));
+        Err(ConfigError::Invalid(vec![problem]))
+    }
+}
+
+/// The refusal that REQUIREMENTS A3-01 words.
+fn absent(name: &str) -> ConfigError {
+    let report = FailureReport::new(
+        ErrorKind::ValidationError,
+        "compose.file",
+        format!("Compose file not found: {name}"),
+    );
+    ConfigError::Refused(
+        report.hint("add the file, or name another under `compose_file` in deployments.yaml"),
+    )
+}
+
+fn load(path: &Path) -> Option<Node> {
+    let text = read_text(path, yaml::LARGEST).ok()?;
+    let parsed = yaml::parse(&text, "", Tags::Ignored);
+    parsed.root.filter(|_| parsed.problems.is_empty())
+}
+
+/// Names of the services of a file; `None` when it cannot be read here, or takes services from elsewhere.
+fn service_names(path: &Path) -> Option<BTreeSet<String>> {
+    let root = load(path)?;
+    if root.get("include").is_some() {
+        return None;
+    }
+    Some(root.get("services")?.entries().iter().map(|entry| entry.key.clone()).collect())
+}
+
+/// Returns the env files that services name, relative to the app's directory; those that leave it are left out.
+pub(super) fn env_files(app_dir: &Path, files: &[String], variables: &Vars) -> BTreeSet<String> {
+    // Compose resolves paths from the directory of the first file.
+    let base = files.first().and_then(|file| file.rsplit_once('/')).map_or("", |(directory, _)| directory);
+    let roots = files.iter().filter_map(|file| load(&app_dir.join(file)));
+    let mut found = BTreeSet::new();
+    for root in roots {
+        let services = root.get("services").map(Node::entries).unwrap_or_default();
+        for env_file in services.iter().filter_map(|service| service.node.get("env_file")) {
+            let filled = named_paths(env_file).into_iter().filter_map(|path| fill_text(path, variables).ok());
+            found.extend(filled.filter_map(|path| paths::join(base, &path)));
+        }
+    }
+    found
+}
+
+/// `env_file` in its forms: text, a list, and items with `path`.
+fn named_paths(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Value::Scalar(scalar) => vec![&scalar.text],
+        Value::List(items) => items.iter().flat_map(named_paths).collect(),
+        Value::Map(_) => node.get("path").and_then(Node::text).into_iter().collect(),
+        Value::Null | Value::Broken => Vec::new(),
+    }
+}
+
+/// Contents of the env files that exist and that git does not track.
+pub(super) fn read_env_files(
+    app_dir: &Path,
+    paths: BTreeSet<String>,
+    tracked: &BTreeSet<String>,
+) -> (BTreeMap<String, String>, Vec<Problem>) {
+    let mut contents = BTreeMap::new();
+    let mut problems = Vec::new();
+    for path in paths.into_iter().filter(|path| !tracked.contains(path)) {
+        match read_text(&app_dir.join(&path), super::variables::LARGEST) {
+            Ok(text) => drop(contents.insert(path, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => problems.push(Problem::in_file(&path, format!("could not be read: {error}"))),
+        }
+    }
+    (contents, problems)
+}

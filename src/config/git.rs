@@ -1,0 +1,73 @@
+//! What git says of a directory. Questions only, hardened against what a checkout's configuration could start.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Whether git can speak about a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Git {
+    /// There is no `git` on PATH.
+    Missing,
+    /// The directory belongs to no work tree, or nothing in it is tracked: git has no say.
+    NoRepository,
+    /// It has tracked files.
+    Repository,
+}
+
+/// Returns whether git knows this directory.
+pub(super) fn look(directory: &Path) -> Git {
+    match run(directory, &["rev-parse", "--is-inside-work-tree"]) {
+        Ok(Some(answer)) if answer.starts_with(b"true") && !tracked(directory, &["."]).is_empty() => {
+            Git::Repository
+        }
+        Ok(_) => Git::NoRepository,
+        Err(_) => Git::Missing,
+    }
+}
+
+/// Runs git in a directory: its output, nothing when it failed, or why it could not be started.
+pub(super) fn run(directory: &Path, args: &[&str]) -> io::Result<Option<Vec<u8>>> {
+    let mut command = Command::new("git");
+    // In CI containers the checkout belongs to another user; reading it is what the job is for.
+    for setting in
+        ["safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false"]
+    {
+        command.args(["-c", setting]);
+    }
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"] {
+        command.env_remove(name);
+    }
+    command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
+    command.args(args).current_dir(directory).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output()?;
+    Ok(output.status.success().then_some(output.stdout))
+}
+
+/// Returns git's answer as one trimmed line, when there is one.
+pub(super) fn line(directory: &Path, args: &[&str]) -> Option<String> {
+    let answer = String::from_utf8(run(directory, args).ok()??).ok()?;
+    let answer = answer.trim();
+    (!answer.is_empty()).then(|| answer.to_owned())
+}
+
+/// Returns `git describe --always --dirty` of the directory; `None` without git, repository or commit.
+pub fn describe(directory: &Path) -> Option<String> {
+    line(directory, &["describe", "--always", "--dirty"])
+}
+
+/// Returns which of these paths the index has, whether or not they are in the work tree.
+pub(super) fn tracked(directory: &Path, paths: &[&str]) -> Vec<String> {
+    let mut args = vec!["--literal-pathspecs", "ls-files", "-z", "--"];
+    args.extend(paths);
+    let listed = run(directory, &args).ok().flatten().unwrap_or_default();
+    let listed = String::from_utf8_lossy(&listed);
+    listed.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect()
+}
+
+/// Returns the name of the repository in the address of `origin`.
+pub(super) fn origin_name(directory: &Path) -> Option<String> {
+    let address = line(directory, &["config", "--get", "remote.origin.url"])?;
+    let path = address.trim_end_matches('/').trim_end_matches(".git");
+    path.rsplit(['/', ':']).next().filter(|name| !name.is_empty()).map(str::to_owned)
+}

@@ -1,0 +1,116 @@
+//! From flags, variables and two YAML files to checked values: what is deployed, where, and with which variables.
+//!
+//! Enter by [`resolve`] for one app and environment, by [`list`] for what there is, and by [`bundle::scan`] for the
+//! files of a release. All problems are reported at once, each with its place. Reads files and asks git; knows
+//! nothing of hosts, Docker or SSH.
+
+mod app;
+pub mod bundle;
+mod checks;
+mod compose;
+mod duration;
+pub mod envfile;
+mod environment;
+mod files;
+mod git;
+mod interpolate;
+mod literals;
+mod paths;
+mod problem;
+mod reader;
+mod resolve;
+mod secret_names;
+mod select;
+mod target;
+#[cfg(test)]
+mod tests;
+mod variables;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::model::{App, Environment, Finding, Variables, Version};
+use crate::text::Secret;
+
+pub use git::describe;
+pub use problem::{ConfigError, Problem};
+pub use resolve::resolve;
+pub use secret_names::looks_secret;
+pub use select::{ListedApp, list};
+pub use target::{Jump, SshTarget, Target};
+
+/// The environment of the job, injected: nothing here reads the process's own.
+pub type JobEnv = BTreeMap<String, String>;
+
+/// What the command line says, before any file is read.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// First positional; else `FFE_DEPLOY_ENVIRONMENT`.
+    pub environment: Option<String>,
+    /// `--app`; else `FFE_DEPLOY_APP`.
+    pub app: Option<String>,
+    /// `--project-root`; made absolute here.
+    pub project_root: PathBuf,
+    /// `--config-dir`; else `FFE_DEPLOY_CONFIG_DIR`, else `deploy/` and the project root.
+    pub config_dir: Option<PathBuf>,
+    /// `--host [USER@]HOST[:PORT]`, or `local`; else `FFE_DEPLOY_HOST`. Empty is an error, not "absent".
+    pub host: Option<String>,
+    /// `--host-key`; else `FFE_DEPLOY_HOST_KEY`.
+    pub host_key: Option<String>,
+    /// `--version`; else `FFE_DEPLOY_VERSION`.
+    pub version: Option<String>,
+    /// `--profile`, Compose profiles; else `FFE_DEPLOY_PROFILE`, separated by commas.
+    pub profiles: Vec<String>,
+    /// What is going to be done with the answer.
+    pub verb: Verb,
+    /// The environment of the job.
+    pub job: JobEnv,
+}
+
+/// What a verb does, as far as the configuration cares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verb {
+    /// Looks at what is there (`status`, `logs`, …): the environment defaults to `dev`, secrets may be missing.
+    Looks,
+    /// Looks at what would be deployed (`validate`, `setup`): the default is `dev`, secrets must be there.
+    Validates,
+    /// Brings something live (`deploy`, `up`, `build`): the environment must be said, secrets must be there.
+    #[default]
+    Changes,
+    /// Acts on what is there (`rollback`, `down`, `restart`, `recover`, …): the environment must be said, secrets may
+    /// be missing, because releases carry their own.
+    Operates,
+}
+
+/// One app and one environment, checked.
+pub struct Resolved {
+    /// What is deployed.
+    pub app: App,
+    /// Where it lives on its host, and under which rules.
+    pub environment: Environment,
+    /// The machine.
+    pub target: Target,
+    /// Variables of the app, by layer.
+    pub variables: Variables,
+    /// What the version is called.
+    pub version: Version,
+    /// Whether verbs that change need `--yes` (C12).
+    pub requires_confirmation: bool,
+    /// The app's directory on the runner, absolute.
+    pub app_dir: PathBuf,
+    /// Globs for [`bundle::scan`], beyond what git tracks; the compose files are among them.
+    pub bundle: Vec<String>,
+    /// Globs for [`bundle::scan`] that win over all others.
+    pub bundle_exclude: Vec<String>,
+    /// Worth knowing, stops nothing.
+    pub notices: Vec<Finding>,
+    /// Every secret value, keys and passphrases too, for redaction.
+    pub secrets: Vec<Secret>,
+}
+
+impl std::fmt::Debug for Resolved {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Resolved").field("app", &self.app.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! What is wrong with the configuration: all of it at once, each with its place and its way out.
+//!
+//! A [`Problem`] never holds a secret: values that came from the job or stand under a secret-looking key are
+//! described, not printed.
+
+use std::fmt;
+
+use crate::model::{ErrorKind, Exit, FailureReport};
+use crate::text::harmless;
+
+use super::yaml::Place;
+
+/// One thing that is wrong, and what would be right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was found; absent for a flag or a variable of the job.
+    pub file: Option<String>,
+    /// Line in the file, from 1.
+    pub line: Option<u32>,
+    /// Column in the file, from 1, in characters.
+    pub column: Option<u32>,
+    /// Path of the key (`environments.production.port`), or the flag or variable.
+    pub key: Option<String>,
+    /// What is wrong, in words that follow the key.
+    pub message: String,
+    /// What was found, when it may be shown.
+    pub found: Option<String>,
+    /// What is accepted there.
+    pub accepted: Option<String>,
+    /// What was probably meant, or the next step.
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    /// Returns a problem of a place in a file.
+    pub(super) fn at(place: &Place, key: &str, message: impl Into<String>) -> Self {
+        Self {
+            file: Some(place.file.to_string()),
+            line: Some(place.line),
+            column: Some(place.column),
+            key: (!key.is_empty()).then(|| key.to_owned()),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns a problem of a flag, or of a variable of the job.
+    pub(super) fn of(key: &str, message: impl Into<String>) -> Self {
+        Self { key: Some(key.to_owned()), message: message.into(), ..Self::default() }
+    }
+
+    /// Returns a problem of a whole file.
+    pub(super) fn in_file(file: &str, message: impl Into<String>) -> Self {
+        Self { file: Some(file.to_owned()), message: message.into(), ..Self::default() }
+    }
+
+    pub(super) fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    pub(super) fn accepted(mut self, accepted: impl Into<String>) -> Self {
+        self.accepted = Some(accepted.into());
+        self
+    }
+
+    pub(super) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            out.write_str(&harmless(file))?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(out, ":{line}:{column}")?;
+            }
+            out.write_str(": ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(out, "`{}` ", harmless(key))?;
+        }
+        out.write_str(&harmless(&self.message))?;
+        for (word, value) in [("found", &self.found), ("accepted", &self.accepted), ("try", &self.suggestion)]
+        {
+            if let Some(value) = value {
+                write!(out, "; {word}: {}", harmless(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no checked configuration. Nothing was touched.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// Bad inputs or configuration: exit 2. Never empty; in the order of the files.
+    Invalid(Vec<Problem>),
+    /// Well-formed, but not something to go on with: exit 3.
+    Refused(FailureReport),
+}
+
+impl ConfigError {
+    /// Returns the exit code that this error stands for.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Invalid(_) => Exit::Invalid,
+            Self::Refused(_) => Exit::Refused,
+        }
+    }
+
+    /// Returns all problems; empty for a refusal.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Invalid(problems) => problems,
+            Self::Refused(_) => &[],
+        }
+    }
+
+    /// Returns the failure as events and people read it.
+    pub fn report(&self) -> FailureReport {
+        match self {
+            Self::Invalid(_) => {
+                FailureReport::new(ErrorKind::ConfigurationError, "config.invalid", self.to_string())
+                    .hint("correct what is named above, then run the command again")
+            }
+            Self::Refused(report) => report.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(report) => write!(out, "{report}"),
+            Self::Invalid(problems) => {
+                let plural = if problems.len() == 1 { "" } else { "s" };
+                write!(out, "{} problem{plural} in the configuration; nothing was touched", problems.len())?;
+                problems.iter().try_for_each(|problem| write!(out, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

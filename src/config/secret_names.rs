@@ -1,0 +1,148 @@
+//! Which names look like those of secrets.
+//!
+//! A name is split into words at `_`, `-`, `.` and at humps (`apiKey`), digits at the end of a word ignored.
+//! It looks secret when one word is password, passwd, passphrase, pwd, secret(s), token, credential(s), dsn or webhook,
+//! or ends in one of them (`PGPASSWORD`); when its last word is key(s) or private, or `private` comes before
+//! `key` or `pem`. It does not when the last word only describes one (`TOKEN_TTL`, `PASSWORD_FILE`,
+//! `PASSWORD_MIN_LENGTH`, `TOKEN_URL`), or when the key is one that is no secret (`PUBLIC_KEY`, `HOST_KEY`).
+
+const SECRET: [&str; 9] =
+    ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "dsn", "webhook"];
+const DESCRIBES: [&str; 36] = [
+    "file",
+    "path",
+    "dir",
+    "name",
+    "ttl",
+    "length",
+    "len",
+    "size",
+    "count",
+    "min",
+    "max",
+    "limit",
+    "expiry",
+    "expires",
+    "expiration",
+    "expire",
+    "lifetime",
+    "timeout",
+    "days",
+    "hours",
+    "minutes",
+    "seconds",
+    "ms",
+    "algorithm",
+    "alg",
+    "type",
+    "policy",
+    "enabled",
+    "required",
+    "endpoint",
+    "host",
+    "port",
+    "header",
+    "prefix",
+    "issuer",
+    "audience",
+];
+const NO_SECRET_KEYS: [&str; 9] =
+    ["public", "pub", "host", "primary", "foreign", "partition", "sort", "cache", "routing"];
+
+/// Returns whether the value of this name is to be treated as a secret.
+pub fn looks_secret(name: &str) -> bool {
+    let words = words(name);
+    let Some((last, before)) = words.split_last() else { return false };
+    let is_webhook = words.iter().any(|word| word.ends_with("webhook"));
+    if DESCRIBES.contains(&last.as_str()) || (matches!(last.as_str(), "url" | "uri") && !is_webhook) {
+        return false;
+    }
+    let previous = before.last().map_or("", String::as_str);
+    match last.as_str() {
+        "key" | "keys" if NO_SECRET_KEYS.contains(&previous) => false,
+        "key" | "keys" | "private" => true,
+        "pem" if previous == "private" => true,
+        _ => words.iter().any(|word| is_secret_word(word)),
+    }
+}
+
+fn is_secret_word(word: &str) -> bool {
+    let glued = ["apikey", "privatekey", "secretkey", "accesskey"];
+    let word = match word {
+        "tokens" => return false,
+        word => word.strip_suffix('s').unwrap_or(word),
+    };
+    SECRET.iter().any(|secret| word.ends_with(secret)) || glued.iter().any(|key| word.ends_with(key))
+}
+
+/// Splits a name into lower-case words.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for c in name.chars() {
+        let is_hump = c.is_uppercase() && was_lower;
+        if !c.is_alphanumeric() || is_hump {
+            words.push(String::new());
+        }
+        if c.is_alphanumeric()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    let bare = |word: String| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+    words.into_iter().map(bare).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_told_from_names_about_secrets() {
+        for name in [
+            "API_KEY",
+            "api_key",
+            "apiKey",
+            "apikey",
+            "JWT_SECRET_KEY",
+            "DB_PASSWORD",
+            "PGPASSWORD",
+            "GITHUB_TOKEN",
+            "SENTRY_DSN",
+            "SLACK_WEBHOOK_URL",
+            "AWS_SECRET_ACCESS_KEY",
+            "TLS_PRIVATE_KEY",
+            "APP_CREDENTIALS",
+            "MYSQL_PASSWD",
+            "TOKEN2",
+            "passphrase",
+            "COINBASE_API_SECRET",
+            "SECRETS",
+            "SSH_PRIVATE",
+        ] {
+            assert!(looks_secret(name), "{name}");
+        }
+        for name in [
+            "HOST",
+            "LOG_LEVEL",
+            "TOKEN_TTL",
+            "MAX_TOKENS",
+            "PASSWORD_MIN_LENGTH",
+            "POSTGRES_PASSWORD_FILE",
+            "PUBLIC_KEY",
+            "host_key",
+            "TOKEN_URL",
+            "KEYBOARD",
+            "MONKEY_COUNT",
+            "PRIVATE_NETWORK",
+            "monkey",
+            "",
+            "CACHE_KEY",
+            "DSNAME",
+        ] {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Content-addressed files that containers mount (DESIGN section 6, files): same content, same path, whatever release.
+//!
+//! A blob is a directory `files/<sha256>/` that holds one file or tree under its own name. Docker keeps the inode of
+//! what it mounted, so a blob is never changed and is replaced by nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::host::atomic::{self, WriteError};
+use crate::host::digest;
+use crate::model::{BundleEntry, EntryKind};
+
+/// A file or a tree of the bundle that containers mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// SHA-256 over names, modes and contents.
+    pub digest: String,
+    /// Path in the bundle; empty for the whole of it.
+    pub source: String,
+    /// Entries by path relative to `source`; a single file has the empty path.
+    pub entries: BTreeMap<String, BundleEntry>,
+}
+
+impl Blob {
+    /// Returns the blob of what the bundle has at `source`, or nothing when it has nothing there.
+    pub fn of(source: &str, bundle: &BTreeMap<String, BundleEntry>) -> Option<Self> {
+        let below = if source.is_empty() { String::new() } else { format!("{source}/") };
+        let entries: BTreeMap<String, BundleEntry> = match bundle.get(source) {
+            Some(entry) => BTreeMap::from([(String::new(), entry.clone())]),
+            None => bundle
+                .iter()
+                .filter_map(|(path, entry)| Some((path.strip_prefix(&below)?.to_owned(), entry.clone())))
+                .collect(),
+        };
+        let real = entries.keys().any(|path| !is_placeholder(path));
+        real.then(|| Self { digest: digest_of(&entries), source: source.to_owned(), entries })
+    }
+
+    /// Returns whether it is one file.
+    pub fn is_file(&self) -> bool {
+        self.entries.contains_key("")
+    }
+
+    /// Returns where it lies below `files/`.
+    pub fn path(&self, files: &Path) -> PathBuf {
+        files.join(&self.digest).join(self.name())
+    }
+
+    fn name(&self) -> &str {
+        self.source.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("app")
+    }
+
+    /// Copies it from the bundle's directory to `files/`, unless it is there.
+    ///
+    /// # Errors
+    /// It cannot be read or written; nothing half made stays.
+    pub fn put(&self, app: &Path, files: &Path) -> Result<(), WriteError> {
+        let home = files.join(&self.digest);
+        if home.exists() {
+            return Ok(());
+        }
+        let beside = files.join(format!(".{}-{}", self.digest, std::process::id()));
+        fs::remove_dir_all(&beside).ok();
+        let made = self.copy(app, &beside).and_then(|()| fs::rename(&beside, &home));
+        if made.is_err() {
+            fs::remove_dir_all(&beside).ok();
+        }
+        made.map_err(WriteError::at(&home))
+    }
+
+    fn copy(&self, app: &Path, to: &Path) -> io::Result<()> {
+        atomic::make_directory(to, 0o755).map_err(|error| error.source)?;
+        // The umask must not decide what a container may read.
+        fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+        let from = app.join(&self.source);
+        for (path, entry) in &self.entries {
+            let target = if path.is_empty() { to.join(self.name()) } else { to.join(self.name()).join(path) };
+            make_parents(to, &target)?;
+            let source = if path.is_empty() { from.clone() } else { from.join(path) };
+            copy_entry(&source, &target, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the first path whose bytes no longer match the name of the blob: a container wrote to it.
+    pub fn changed(files: &Path, digest: &str) -> Option<PathBuf> {
+        let home = files.join(digest);
+        let name = fs::read_dir(&home).ok()?.flatten().next()?.path();
+        let mut entries = BTreeMap::new();
+        if collect(&name, &name, &mut entries).is_err() {
+            return Some(name);
+        }
+        (digest_of(&entries) != digest).then_some(name)
+    }
+}
+
+/// Git keeps no empty directories: these files stand for one, and make it no content.
+fn is_placeholder(path: &str) -> bool {
+    matches!(path.rsplit('/').next(), Some(".gitkeep" | ".gitignore")) && !path.is_empty()
+}
+
+fn digest_of(entries: &BTreeMap<String, BundleEntry>) -> String {
+    let mut hash = Sha256::new();
+    for (path, entry) in entries {
+        let (kind, content) = match &entry.kind {
+            EntryKind::File(digest) => ("file", digest),
+            EntryKind::Symlink(target) => ("symlink", target),
+        };
+        hash.update(format!("{}\0{path}\0{kind}\0{}\0{content}\0", path.len(), entry.mode & 0o111));
+    }
+    hex::encode(hash.finalize())
+}
+
+fn make_parents(top: &Path, target: &Path) -> io::Result<()> {
+    let parents: Vec<&Path> = target.ancestors().skip(1).take_while(|path| *path != top).collect();
+    for parent in parents.into_iter().rev() {
+        if !parent.exists() {
+            fs::create_dir(parent)?;
+            fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_entry(source: &Path, target: &Path, entry: &BundleEntry) -> io::Result<()> {
+    match &entry.kind {
+        EntryKind::Symlink(to) => std::os::unix::fs::symlink(to, target),
+        EntryKind::File(_) => {
+            fs::copy(source, target)?;
+            fs::set_permissions(target, fs::Permissions::from_mode(0o644 | (entry.mode & 0o111)))?;
+            fs::File::open(target)?.sync_all()
+        }
+    }
+}
+
+/// Reads a tree back into the entries of which its digest was made.
+fn collect(top: &Path, path: &Path, entries: &mut BTreeMap<String, BundleEntry>) -> io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    let name = path.strip_prefix(top).ok().and_then(Path::to_str).unwrap_or_default().to_owned();
+    if meta.is_dir() {
+        for child in fs::read_dir(path)? {
+            collect(top, &child?.path(), entries)?;
+        }
+        return Ok(());
+    }
+    let kind = if meta.is_symlink() {
+        EntryKind::Symlink(fs::read_link(path)?.to_string_lossy().into_owned())
+    } else {
+        EntryKind::File(digest::of_file(path)?)
+    };
+    entries.insert(name, BundleEntry { kind, mode: meta.permissions().mode(), size_bytes: 0, tracked: true });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(app: &Path, files: &[(&str, &str)]) -> BTreeMap<String, BundleEntry> {
+        let entry = |content: &str| BundleEntry {
+            kind: EntryKind::File(hex::encode(Sha256::digest(content.as_bytes()))),
+            mode: 0o644,
+            size_bytes: content.len() as u64,
+            tracked: true,
+        };
+        let mut entries = BTreeMap::new();
+        for (path, content) in files {
+            fs::create_dir_all(app.join(path).parent().unwrap()).unwrap();
+            fs::write(app.join(path), content).unwrap();
+            entries.insert((*path).to_owned(), entry(content));
+        }
+        entries
+    }
+
+    #[test]
+    fn the_same_content_has_the_same_place_and_other_content_another() {
+        let (app, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let entries = bundle(app.path(), &[("conf/a.yml", "a"), ("conf/sub/b.yml", "b"), ("other", "x")]);
+        let tree = Blob::of("conf", &entries).unwrap();
+        tree.put(app.path(), files.path()).unwrap();
+        tree.put(app.path(), files.path()).unwrap();
+        assert_eq!(fs::read_to_string(tree.path(files.path()).join("sub/b.yml")).unwrap(), "b");
+        let file = Blob::of("conf/a.yml", &entries).unwrap();
+        file.put(app.path(), files.path()).unwrap();
+        assert!(file.is_file() && file.path(files.path()).ends_with("a.yml"));
+        let changed = bundle(app.path(), &[("conf/a.yml", "A"), ("conf/sub/b.yml", "b")]);
+        assert_ne!(Blob::of("conf", &changed).unwrap().digest, tree.digest);
+    }
+
+    #[test]
+    fn a_blob_that_a_container_wrote_to_is_found() {
+        let (app, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let tree = Blob::of("conf", &bundle(app.path(), &[("conf/a.yml", "a")])).unwrap();
+        tree.put(app.path(), files.path()).unwrap();
+        assert_eq!(Blob::changed(files.path(), &tree.digest), None);
+        fs::write(tree.path(files.path()).join("a.yml"), "written").unwrap();
+        assert!(Blob::changed(files.path(), &tree.digest).is_some());
+    }
+
+    #[test]
+    fn a_directory_that_git_keeps_only_for_being_there_is_no_content() {
+        let app = tempfile::tempdir().unwrap();
+        let entries = bundle(app.path(), &[("data/.gitkeep", ""), ("logs/.gitignore", "*")]);
+        assert_eq!(Blob::of("data", &entries), None);
+        assert_eq!(Blob::of("logs", &entries), None);
+        assert_eq!(Blob::of("missing", &entries), None);
+    }
+}

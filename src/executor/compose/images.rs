@@ -1,0 +1,437 @@
+//! Images of a release: pulled, built, and pinned by tags of ours, so that neither rollback nor recovery needs a
+//! registry (DESIGN section 6, images). Changes go through the `docker` CLI.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{ComposeExecutor, ExecutorError, Site};
+use crate::event::{EventKind, ImageHow};
+use crate::here;
+use crate::host::process::{self, Command, Finished, ProcessError};
+use crate::model::compose::{ComposeModel, Service};
+use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, Release, Severity};
+
+/// Longest pull of one image.
+const PULL_DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// Longest build of one image.
+const BUILD_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// What the image stages need to know of the release in the making.
+pub struct ImageWork<'a> {
+    /// The model as the new release has it.
+    pub model: &'a ComposeModel,
+    /// Where its compose call finds its files.
+    pub site: &'a Site,
+    /// The release that runs now.
+    pub current: Option<&'a Release>,
+    /// The bundle's files.
+    pub bundle: &'a BTreeMap<String, BundleEntry>,
+    /// Who builds.
+    pub build: BuildMode,
+    /// Whether to build without cache.
+    pub no_cache: bool,
+    /// Whether the project is deployed where it lies: then files count that git does not track.
+    pub in_place: bool,
+}
+
+impl ImageWork<'_> {
+    /// Returns whether a service's image is built here.
+    fn is_built(&self, service: &Service) -> bool {
+        service.build.is_some() && self.build == BuildMode::Host
+    }
+
+    /// Returns the name that Compose gives to a service's image.
+    fn reference(&self, name: &str, service: &Service) -> String {
+        service.image.clone().unwrap_or_else(|| format!("{}-{name}", self.site.project))
+    }
+
+    /// Returns whether there is anything to build.
+    pub fn has_builds(&self) -> bool {
+        self.model.services.values().any(|service| self.is_built(service))
+    }
+}
+
+impl ComposeExecutor {
+    /// Pulls what must be asked for: images of services, then the `FROM` images of what is built.
+    /// Returns how many were asked for.
+    ///
+    /// # Errors
+    /// A service's image cannot be had. A base image that cannot be had is a notice.
+    pub async fn pull(&self, work: &ImageWork<'_>) -> Result<usize, ExecutorError> {
+        let mut asked = BTreeSet::new();
+        for (name, service) in &work.model.services {
+            if work.is_built(service) {
+                continue;
+            }
+            let reference = work.reference(name, service);
+            if asked.contains(&reference) || !self.must_ask(work, name, service, &reference).await? {
+                continue;
+            }
+            self.pull_service(name, &reference).await?;
+            asked.insert(reference);
+        }
+        for (service, base) in self.bases(work) {
+            if asked.insert(base.clone()) {
+                self.pull_base(&service, &base).await;
+            }
+        }
+        Ok(asked.len())
+    }
+
+    /// Returns whether a registry is asked for this image (DESIGN section 6): always, unless its reference has no
+    /// registry path; then when it is absent, or when the compose file's line changed.
+    async fn must_ask(
+        &self,
+        work: &ImageWork<'_>,
+        name: &str,
+        service: &Service,
+        reference: &str,
+    ) -> Result<bool, ExecutorError> {
+        let present = self.docker.image(reference).await?.is_some();
+        let policy = work
+            .model
+            .raw
+            .pointer(&format!("/services/{}/pull_policy", pointer(name)))
+            .and_then(Value::as_str);
+        if policy == Some("never") || (service.build.is_some() && service.image.is_none()) {
+            return Ok(false);
+        }
+        if reference.contains("@sha256:") {
+            return Ok(!present);
+        }
+        let before = work.current.and_then(|release| release.images.get(name)).map(|image| &image.reference);
+        let changed = before.is_some_and(|before| before != reference);
+        Ok(has_registry(reference) || !present || (changed && !is_ours(reference)))
+    }
+
+    async fn pull_service(&self, service: &str, reference: &str) -> Result<(), ExecutorError> {
+        let pulled = self.docker_pull(reference).await;
+        let present = self.docker.image(reference).await?;
+        match (pulled, present) {
+            (Ok(_), Some(facts)) => {
+                self.say_image(service, reference, &facts, ImageHow::Pulled);
+                Ok(())
+            }
+            (Err(source), Some(_)) if !has_registry(reference) => {
+                self.notice_base(reference, &source);
+                Ok(())
+            }
+            (Err(source), _) => Err(ExecutorError::Pull {
+                service: service.to_owned(),
+                reference: reference.to_owned(),
+                source,
+            }),
+            (Ok(finished), None) => Err(ExecutorError::NoImage {
+                service: service.to_owned(),
+                reference: reference.to_owned(),
+                said: finished.last_words(),
+            }),
+        }
+    }
+
+    async fn pull_base(&self, service: &str, base: &str) {
+        match self.docker_pull(base).await {
+            Ok(_) => {
+                if let Ok(Some(facts)) = self.docker.image(base).await {
+                    self.say_image(service, base, &facts, ImageHow::Pulled);
+                }
+            }
+            Err(source) => self.notice_base(base, &source),
+        }
+    }
+
+    /// Graceful degradation (R000-68): what is present, or what the build will miss by itself, only warns.
+    fn notice_base(&self, image: &str, source: &ProcessError) {
+        let notice = format!(
+            "could not pull `{image}`: {}; the copy on the host is used, if there is one",
+            last(source)
+        );
+        let hint = Some("check the network and the registry; the next deploy asks again".to_owned());
+        let code = "image.pull".to_owned();
+        self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
+    }
+
+    async fn docker_pull(&self, reference: &str) -> Result<Finished, ProcessError> {
+        let command = Command::new("docker").args(["pull", "--quiet", reference]).deadline(PULL_DEADLINE);
+        process::run(&command, |_, line| self.say_line("docker pull", line)).await
+    }
+
+    /// Returns the `FROM` images of what is built, with one service that needs each.
+    fn bases(&self, work: &ImageWork<'_>) -> Vec<(String, String)> {
+        let mut bases = Vec::new();
+        for (name, service) in work.model.services.iter().filter(|(_, service)| work.is_built(service)) {
+            let Some(path) = service.build.as_ref().and_then(crate::model::compose::Build::dockerfile_path)
+            else {
+                continue;
+            };
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            bases.extend(from_images(&text).into_iter().map(|base| (name.clone(), base)));
+        }
+        bases
+    }
+
+    /// Returns the digest of each built service's inputs.
+    ///
+    /// # Errors
+    /// Docker does not answer.
+    pub async fn build_inputs(
+        &self,
+        work: &ImageWork<'_>,
+    ) -> Result<BTreeMap<String, String>, ExecutorError> {
+        let mut ids = BTreeMap::new();
+        for (_, base) in self.bases(work) {
+            let id = self.docker.image(&base).await?.map_or_else(String::new, |facts| facts.id);
+            ids.insert(base, id);
+        }
+        let mut inputs = BTreeMap::new();
+        for (name, build) in work.model.built().filter(|_| work.build == BuildMode::Host) {
+            let raw =
+                work.model.raw.pointer(&format!("/services/{}/build", pointer(name))).unwrap_or(&Value::Null);
+            let digest = super::digest::of_build(build, raw, &work.site.project_dir, work.bundle, &ids);
+            inputs.insert(name.to_owned(), digest);
+        }
+        Ok(inputs)
+    }
+
+    /// Builds what changed since the current release. Returns the services that were built.
+    ///
+    /// # Errors
+    /// A build fails; what runs was not touched.
+    pub async fn build(
+        &self,
+        work: &ImageWork<'_>,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<Vec<String>, ExecutorError> {
+        let mut built = Vec::new();
+        for (name, service) in work.model.services.iter().filter(|(_, service)| work.is_built(service)) {
+            if self.reusable(work, name, inputs).await?.is_none() {
+                self.build_one(work, name, service).await?;
+                built.push(name.clone());
+            }
+        }
+        Ok(built)
+    }
+
+    async fn build_one(
+        &self,
+        work: &ImageWork<'_>,
+        name: &str,
+        service: &Service,
+    ) -> Result<(), ExecutorError> {
+        let mut command = self.compose.command(&work.site.call()).arg("build");
+        if work.no_cache {
+            command = command.arg("--no-cache");
+        }
+        let command = command.arg(name).env("BUILDKIT_PROGRESS", "plain").deadline(BUILD_DEADLINE);
+        let source = format!("build {name}");
+        process::run(&command, |_, line| self.say_line(&source, line))
+            .await
+            .map_err(|source| ExecutorError::Build { service: name.to_owned(), source })?;
+        let reference = work.reference(name, service);
+        if let Some(facts) = self.docker.image(&reference).await? {
+            self.say_image(name, &reference, &facts, ImageHow::Built);
+        }
+        Ok(())
+    }
+
+    /// Returns the image of the current release, when the same inputs made it and it is still there.
+    async fn reusable(
+        &self,
+        work: &ImageWork<'_>,
+        name: &str,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<Option<PinnedImage>, ExecutorError> {
+        let Some(current) = work.current.filter(|_| !work.no_cache && !work.in_place) else {
+            return Ok(None);
+        };
+        let Some(image) =
+            current.images.get(name).filter(|_| current.build_inputs.get(name) == inputs.get(name))
+        else {
+            return Ok(None);
+        };
+        let present = self.docker.image(&image.id).await?.is_some();
+        Ok(present.then(|| image.clone()))
+    }
+
+    /// Pins the image of each service by a tag of ours.
+    ///
+    /// # Errors
+    /// An image is not there: nothing builds it and no registry gave it.
+    pub async fn pin(
+        &self,
+        work: &ImageWork<'_>,
+        inputs: &BTreeMap<String, String>,
+        built: &[String],
+    ) -> Result<BTreeMap<String, PinnedImage>, ExecutorError> {
+        let mut pins = BTreeMap::new();
+        for (name, service) in &work.model.services {
+            let reference = work.reference(name, service);
+            let is_built = work.is_built(service);
+            let reused = if is_built && !built.contains(name) {
+                self.reusable(work, name, inputs).await?
+            } else {
+                None
+            };
+            let wanted = reused.as_ref().map_or(&reference, |image| &image.id);
+            let Some(facts) = self.docker.image(wanted).await? else {
+                let said = "it is not on the host".to_owned();
+                return Err(ExecutorError::NoImage { service: name.clone(), reference, said });
+            };
+            pins.insert(
+                name.clone(),
+                self.pin_one(&work.site.project, name, reference, &facts, is_built).await?,
+            );
+        }
+        Ok(pins)
+    }
+
+    async fn pin_one(
+        &self,
+        project: &str,
+        service: &str,
+        reference: String,
+        facts: &ImageFacts,
+        built: bool,
+    ) -> Result<PinnedImage, ExecutorError> {
+        let hex = facts.id.trim_start_matches("sha256:");
+        let short = hex.get(..12).unwrap_or(hex);
+        let pin = format!("ffe-deploy/{}/{}:{short}", path_part(project), path_part(service));
+        if self.docker.image(&pin).await?.is_none_or(|found| found.id != facts.id) {
+            let command = Command::new("docker").args(["tag", facts.id.as_str(), pin.as_str()]);
+            process::output(&command)
+                .await
+                .map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
+        }
+        Ok(PinnedImage {
+            reference,
+            id: facts.id.clone(),
+            pin,
+            repo_digest: facts.repo_digests.first().cloned(),
+            platform: facts.platform.clone(),
+            built,
+            size_bytes: facts.size_bytes,
+            user: facts.user.clone(),
+        })
+    }
+
+    /// Pins an image that runs by its id, for a release that is adopted.
+    ///
+    /// # Errors
+    /// Docker does not know it.
+    pub async fn pin_image(
+        &self,
+        project: &str,
+        service: &str,
+        id: &str,
+    ) -> Result<PinnedImage, ExecutorError> {
+        let Some(facts) = self.docker.image(id).await? else {
+            let (service, said) = (service.to_owned(), "it is not on the host".to_owned());
+            return Err(ExecutorError::NoImage { service, reference: id.to_owned(), said });
+        };
+        self.pin_one(project, service, id.to_owned(), &facts, false).await
+    }
+
+    fn say_image(&self, service: &str, image: &str, facts: &ImageFacts, how: ImageHow) {
+        let (service, image, image_id) = (service.to_owned(), image.to_owned(), facts.id.clone());
+        let size_bytes = facts.size_bytes;
+        self.emitter.emit(here!(), EventKind::ImageReady { service, image, image_id, size_bytes, how });
+    }
+}
+
+/// A JSON pointer's escape (RFC 6901).
+fn pointer(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// A part of a repository's name: lower case, and no run of separators (OCI distribution specification).
+fn path_part(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let parts: Vec<&str> = lower.split(['_', '-', '.']).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "x".to_owned() } else { parts.join("-") }
+}
+
+fn last(source: &ProcessError) -> String {
+    match source {
+        ProcessError::Failed { finished, .. } => crate::text::harmless(&finished.last_words()),
+        other => other.to_string(),
+    }
+}
+
+/// Returns whether a reference names a registry: its first part has a dot or a port, or is `localhost`.
+/// (`postgres:16` and `org/app:1` are Docker Hub's short forms.)
+fn has_registry(reference: &str) -> bool {
+    reference.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+}
+
+/// Our own pins are never in a registry.
+fn is_ours(reference: &str) -> bool {
+    reference.starts_with("ffe-deploy/")
+}
+
+/// Returns the images that a Dockerfile starts from, without its own stages, `scratch`, and names that only an
+/// argument without a default would tell (Dockerfile reference, FROM and ARG).
+fn from_images(dockerfile: &str) -> Vec<String> {
+    let mut arguments = BTreeMap::new();
+    let mut stages = BTreeSet::new();
+    let mut images = Vec::new();
+    for line in dockerfile.lines() {
+        let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
+        match words.next().map(str::to_ascii_uppercase).as_deref() {
+            Some("ARG") => {
+                if let Some((name, value)) = words.next().and_then(|word| word.split_once('=')) {
+                    arguments.insert(name.to_owned(), value.trim_matches(['"', '\'']).to_owned());
+                }
+            }
+            Some("FROM") => {
+                let image = words.next().map(|word| with_arguments(word, &arguments)).unwrap_or_default();
+                if words.next().is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+                    stages.extend(words.next().map(str::to_ascii_lowercase));
+                }
+                let foreign = !stages.contains(&image.to_ascii_lowercase()) && image != "scratch";
+                if foreign && !image.is_empty() && !image.contains('$') && !images.contains(&image) {
+                    images.push(image);
+                }
+            }
+            _ => {}
+        }
+    }
+    images
+}
+
+fn with_arguments(word: &str, arguments: &BTreeMap<String, String>) -> String {
+    let mut filled = word.to_owned();
+    for (name, value) in arguments {
+        filled = filled.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_images_are_found_through_stages_arguments_and_platforms() {
+        let dockerfile = "ARG NODE=20-alpine\nFROM --platform=$BUILDPLATFORM node:${NODE} AS build\nRUN true\n\
+            from build as test\nFROM scratch\nFROM nginx:1.25-alpine\nFROM $UNKNOWN\n";
+        assert_eq!(from_images(dockerfile), ["node:20-alpine", "nginx:1.25-alpine"]);
+    }
+
+    #[test]
+    fn only_references_that_name_a_registry_are_asked_for_each_time() {
+        for yes in ["ghcr.io/org/app:1", "127.0.0.1:5000/app", "localhost/app"] {
+            assert!(has_registry(yes), "{yes}");
+        }
+        for no in ["postgres:16", "org/app:1", "app"] {
+            assert!(!has_registry(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn pins_are_names_that_docker_accepts() {
+        assert_eq!(path_part("Shop__Web-"), "shop-web");
+        assert_eq!(path_part("_"), "x");
+    }
+}

@@ -1,0 +1,396 @@
+//! Applies releases with `docker compose`. Enter by [`ComposeExecutor`].
+//!
+//! Compose and Docker change things through their own CLIs; looking goes through the API (DESIGN section 6).
+
+pub mod digest;
+mod images;
+pub mod mounts;
+pub mod place;
+pub mod project;
+mod scene;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use images::ImageWork;
+pub use scene::{Scene, of_current, of_project};
+
+use crate::event::{Emitter, EventKind, ServiceChange};
+use crate::executor::variables::{Resolved, VariablesError};
+use crate::health::{Check, HealthError, ServiceFacts, plan_checks};
+use crate::here;
+use crate::host::atomic::WriteError;
+use crate::host::compose::{Call, Compose, ComposeError};
+use crate::host::docker::{Docker, DockerError};
+use crate::host::layout::Layout;
+use crate::host::process::{self, Command, ProcessError, Stream};
+use crate::model::compose::ComposeModel;
+use crate::model::{ContainerFacts, Environment, ErrorKind, FailureReport, HealthSpec, Release, ReleaseId};
+use crate::text::{Redactor, harmless};
+
+/// Longest `up`: `depends_on: service_healthy` waits inside it (DESIGN, the deadline of `deploying`).
+const UP_DEADLINE: Duration = Duration::from_secs(600);
+/// Longest `down`, `stop` or `rm`.
+const DOWN_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Why a release could not be prepared or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// Compose refused.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The engine refused.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    /// A file of ours could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The variables cannot be read.
+    #[error(transparent)]
+    Variables(#[from] VariablesError),
+    /// The checks cannot be asked.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// A required env file is nowhere.
+    #[error("a service needs the env file {} and nobody has it", path.display())]
+    NoEnvFile {
+        /// Where it would be on the host.
+        path: PathBuf,
+    },
+    /// An image could not be pulled.
+    #[error("could not pull image `{reference}` of `{service}`")]
+    Pull {
+        /// Service that needs it.
+        service: String,
+        /// What the compose file says.
+        reference: String,
+        /// What Docker said.
+        source: ProcessError,
+    },
+    /// An image is nowhere.
+    #[error("image `{reference}` of `{service}` cannot be had: {said}")]
+    NoImage {
+        /// Service that needs it.
+        service: String,
+        /// What the compose file says.
+        reference: String,
+        /// What Docker said.
+        said: String,
+    },
+    /// An image could not be built.
+    #[error("could not build the image of `{service}`")]
+    Build {
+        /// Service that needs it.
+        service: String,
+        /// What Compose said.
+        source: ProcessError,
+    },
+    /// A tool failed.
+    #[error("could not {what}")]
+    Tool {
+        /// What was wanted.
+        what: &'static str,
+        /// What the tool said.
+        source: ProcessError,
+    },
+    /// A release that is needed is not there, or not whole.
+    #[error("release `{id}` is not whole: {} cannot be used", path.display())]
+    NoRelease {
+        /// Its id.
+        id: ReleaseId,
+        /// The file that is missing or damaged.
+        path: PathBuf,
+    },
+}
+
+impl ExecutorError {
+    /// Returns the failure with its cause and its next step.
+    pub fn report(&self) -> FailureReport {
+        let of = |kind, code: &str, hint: &str| FailureReport::new(kind, code, self.sentence()).hint(hint);
+        match self {
+            Self::Compose(error) => error.report(),
+            Self::Docker(error) => error.report(),
+            Self::Variables(error) => error.report(),
+            Self::Health(error) => error.report(),
+            Self::Write(error) if error.is_full() => of(
+                ErrorKind::DeploymentError,
+                "host.disk",
+                "free space on the host's disk, then deploy again",
+            ),
+            Self::Write(_) => of(
+                ErrorKind::DeploymentError,
+                "host.write",
+                "make the directory writable for the user that deploys",
+            ),
+            Self::NoEnvFile { path } => of(
+                ErrorKind::ConfigurationError,
+                "env.file",
+                &format!(
+                    "create {} on the host from the project's example, or keep it beside the project",
+                    path.display()
+                ),
+            ),
+            Self::Pull { .. } | Self::NoImage { .. } => of(
+                ErrorKind::DockerError,
+                "image.missing",
+                "check the image's name and tag, and that the host may pull it: `docker pull` there tells more",
+            ),
+            Self::Build { .. } => {
+                of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
+            }
+            Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", "look at the log lines above"),
+            Self::NoRelease { .. } => {
+                of(ErrorKind::DeploymentError, "release.damaged", "deploy again from the project")
+            }
+        }
+    }
+
+    /// The error and its causes in one line; of a tool that failed its last words, not its arguments.
+    fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let last_words = match error.downcast_ref::<ProcessError>() {
+                Some(ProcessError::Failed { finished, .. }) => finished.last_words(),
+                _ => error.to_string(),
+            };
+            let next = harmless(&last_words);
+            if !text.contains(&next) {
+                text = format!("{text}: {next}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// Where one compose call finds its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Compose project.
+    pub project: String,
+    /// Directory from which the author's relative paths are meant.
+    pub project_dir: PathBuf,
+    /// Compose files, absolute.
+    pub files: Vec<PathBuf>,
+    /// Variables.
+    pub env_file: PathBuf,
+    /// Active profiles.
+    pub profiles: Vec<String>,
+}
+
+impl Site {
+    /// Returns the call as Compose's wrapper takes it.
+    pub fn call(&self) -> Call<'_> {
+        Call {
+            project: &self.project,
+            project_directory: &self.project_dir,
+            files: &self.files,
+            env_file: Some(&self.env_file),
+            profiles: &self.profiles,
+        }
+    }
+
+    /// Returns where a release that is in place finds its files.
+    pub fn of_release(layout: &Layout, release: &Release) -> Self {
+        let home = layout.release(&release.id);
+        let app = home.join("app");
+        let mut files: Vec<PathBuf> = release.app.compose_files.iter().map(|file| app.join(file)).collect();
+        files.push(home.join("override.yml"));
+        let lies = release.adopted.as_ref().map(|origin| origin.project_dir.as_path()).or(layout.in_place());
+        let project_dir = lies.map_or(app, Path::to_owned);
+        Self {
+            project: release.project.clone(),
+            project_dir,
+            files,
+            env_file: home.join("env"),
+            profiles: release.app.profiles.clone(),
+        }
+    }
+}
+
+/// Applies releases of one app and environment on this machine.
+#[derive(Clone)]
+pub struct ComposeExecutor {
+    /// The Compose CLI.
+    pub compose: Compose,
+    /// The engine.
+    pub docker: Docker,
+    /// Where things lie.
+    pub layout: Layout,
+    /// Where things are told.
+    pub emitter: Emitter,
+    /// What must not be told.
+    pub redactor: Redactor,
+}
+
+impl ComposeExecutor {
+    /// Reads a release back from its directory.
+    ///
+    /// # Errors
+    /// It is not there, or not whole.
+    pub fn load(&self, id: &ReleaseId) -> Result<Release, ExecutorError> {
+        load(&self.layout, id)
+    }
+
+    /// Reads the variables of a release back.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn variables(&self, release: &Release) -> Result<Resolved, ExecutorError> {
+        Ok(Resolved::of_release(&self.layout.release(&release.id).join("env"), &release.secrets)?)
+    }
+
+    /// Reads the model of a site.
+    ///
+    /// # Errors
+    /// Compose refuses it.
+    pub async fn model(&self, site: &Site) -> Result<ComposeModel, ExecutorError> {
+        Ok(self.compose.config(&site.call(), &self.redactor).await?)
+    }
+
+    /// Applies a release: starts what is missing, recreates what changed, removes what left.
+    /// `force` names services that are recreated although nothing changed.
+    ///
+    /// # Errors
+    /// Compose fails: some services may have changed.
+    pub async fn up(&self, site: &Site, model: &ComposeModel, force: &[String]) -> Result<(), ExecutorError> {
+        self.remove_inactive(site, model).await?;
+        let base = || {
+            let command = self.compose.command(&site.call());
+            command.args(["up", "-d", "--no-build", "--pull", "never", "--remove-orphans", "--quiet-pull"])
+        };
+        if !force.is_empty() {
+            let command = base().args(["--force-recreate", "--no-deps"]).args(force);
+            self.tool("docker compose up", "recreate services", command.deadline(UP_DEADLINE)).await?;
+        }
+        self.tool("docker compose up", "start the services", base().deadline(UP_DEADLINE)).await
+    }
+
+    /// Compose leaves containers of services alone that are in the file but not in the active profiles (tried).
+    async fn remove_inactive(&self, site: &Site, model: &ComposeModel) -> Result<(), ExecutorError> {
+        let found = self.docker.containers(&site.project).await?;
+        let inactive = found.iter().filter(|c| !model.services.contains_key(&c.service));
+        let ids: Vec<String> = inactive.map(|container| container.id.clone()).collect();
+        self.remove(&ids).await
+    }
+
+    /// Stops and removes containers by id.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub async fn remove(&self, ids: &[String]) -> Result<(), ExecutorError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.stop(ids).await?;
+        let remove = Command::new("docker").args(["rm", "--force"]).args(ids).deadline(DOWN_DEADLINE);
+        self.tool("docker rm", "remove containers", remove).await
+    }
+
+    /// Stops containers by id; they stay for inspection.
+    ///
+    /// # Errors
+    /// Docker fails.
+    pub async fn stop(&self, ids: &[String]) -> Result<(), ExecutorError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let stop = Command::new("docker").arg("stop").args(ids).deadline(DOWN_DEADLINE);
+        self.tool("docker stop", "stop containers", stop).await
+    }
+
+    /// Stops everything of the project, whatever its profile; volumes stay.
+    ///
+    /// # Errors
+    /// Compose fails.
+    pub async fn down(&self, site: &Site, more: &[&str]) -> Result<(), ExecutorError> {
+        let everything = Site { profiles: vec!["*".to_owned()], ..site.clone() };
+        let command = self.compose.command(&everything.call()).arg("down").args(more.iter().copied());
+        let command = command.arg("--remove-orphans").deadline(DOWN_DEADLINE);
+        self.tool("docker compose down", "stop the services", command).await
+    }
+
+    async fn tool(&self, source: &str, what: &'static str, command: Command) -> Result<(), ExecutorError> {
+        process::run(&command, |_: Stream, line| self.say_line(source, line))
+            .await
+            .map(drop)
+            .map_err(|source| ExecutorError::Tool { what, source })
+    }
+
+    /// Tells a line of a tool, harmless and redacted.
+    fn say_line(&self, source: &str, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        let text = self.redactor.redact(&harmless(line)).into_owned();
+        self.emitter.emit(here!(), EventKind::LogLine { source: source.to_owned(), text });
+    }
+
+    /// Returns the checks of a model, under the rules of an environment.
+    ///
+    /// # Errors
+    /// A check names a variable that has no value.
+    pub fn checks(
+        &self,
+        spec: &HealthSpec,
+        model: &ComposeModel,
+        site: &Site,
+        one_shot: &[String],
+        environment: &Environment,
+        variables: &Resolved,
+    ) -> Result<Vec<Check>, ExecutorError> {
+        let services = ServiceFacts::of_model(model, one_shot);
+        let name = environment.name.as_str();
+        let directory = &site.project_dir;
+        let values = &variables.values;
+        Ok(plan_checks(spec, &services, &site.project, name, environment.profile, values, directory)?)
+    }
+
+    /// Returns the containers of the project.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn containers(&self, project: &str) -> Result<Vec<ContainerFacts>, ExecutorError> {
+        Ok(self.docker.containers(project).await?)
+    }
+}
+
+/// Reads a release back from its directory.
+///
+/// # Errors
+/// It is not there, or not whole.
+pub fn load(layout: &Layout, id: &ReleaseId) -> Result<Release, ExecutorError> {
+    let path = layout.release(id).join("release.json");
+    let whole = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    whole.ok_or_else(|| ExecutorError::NoRelease { id: id.clone(), path })
+}
+
+/// Says what happened to each service between two looks.
+pub fn changes(before: &[ContainerFacts], after: &[ContainerFacts]) -> BTreeMap<String, ServiceChange> {
+    let by_service = |containers: &[ContainerFacts]| {
+        let mut map: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for container in containers {
+            map.entry(container.service.clone())
+                .or_default()
+                .push((container.id.clone(), container.started_at.clone()));
+        }
+        map
+    };
+    let (old, new) = (by_service(before), by_service(after));
+    let mut changes = BTreeMap::new();
+    for service in old.keys().chain(new.keys()) {
+        let change = match (old.get(service), new.get(service)) {
+            (None, _) => ServiceChange::Created,
+            (_, None) => ServiceChange::Removed,
+            (Some(old), Some(new)) if old == new => ServiceChange::Unchanged,
+            (Some(old), Some(new)) if new.iter().all(|(id, _)| old.iter().any(|(other, _)| other == id)) => {
+                ServiceChange::Started
+            }
+            _ => ServiceChange::Recreated,
+        };
+        changes.insert(service.clone(), change);
+    }
+    changes
+}

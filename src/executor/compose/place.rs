@@ -1,0 +1,349 @@
+//! Puts a release's files in place on the host: bundle, env files, blobs, override, `release.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::mounts::{self, Mounts};
+use super::{ComposeExecutor, ExecutorError, Site};
+use crate::event::EventKind;
+use crate::executor::variables::Resolved;
+use crate::here;
+use crate::host::atomic::{self, WriteError};
+use crate::host::compose::env_file_references;
+use crate::host::layout::Layout;
+use crate::model::compose::ComposeModel;
+use crate::model::{BundleEntry, Job, PinnedImage, Release, ReleaseId, Severity, labels};
+
+/// A service's `env_file` that git does not track, and what it holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServiceEnvFile {
+    /// Path in the project.
+    pub path: String,
+    /// Its content: secrets.
+    pub content: String,
+    /// Services that name it.
+    pub services: Vec<String>,
+}
+
+/// Finds the content of every env file that services name and git does not track (DESIGN section 6): the runner's
+/// file, else the host's in `shared/`, else, for `.env` and `.env.<environment>`, the release's variables.
+///
+/// The second list names those that are required and have no content anywhere.
+///
+/// # Errors
+/// A compose file is no YAML.
+pub fn service_env_files(
+    job: &Job,
+    project: &Path,
+    layout: &Layout,
+    variables: &Resolved,
+) -> Result<(Vec<ServiceEnvFile>, Vec<String>), ExecutorError> {
+    let mut found: BTreeMap<String, ServiceEnvFile> = BTreeMap::new();
+    let mut missing = Vec::new();
+    for file in &job.app.compose_files {
+        let Ok(text) = fs::read(project.join(file)) else { continue };
+        for reference in env_file_references(&text).map_err(ExecutorError::Compose)? {
+            let path = reference.path.trim_start_matches("./").to_owned();
+            if path.starts_with('/') || path.contains('$') || is_tracked(job, &path) {
+                continue;
+            }
+            match content_of(job, &path, layout, variables) {
+                Some(content) => {
+                    let entry = ServiceEnvFile { path: path.clone(), content, services: Vec::new() };
+                    found.entry(path).or_insert(entry).services.push(reference.service);
+                }
+                None if reference.required => missing.push(path),
+                None => {}
+            }
+        }
+    }
+    Ok((found.into_values().collect(), missing))
+}
+
+fn is_tracked(job: &Job, path: &str) -> bool {
+    job.bundle.entries.get(path).is_some_and(|entry| entry.tracked)
+}
+
+fn content_of(job: &Job, path: &str, layout: &Layout, variables: &Resolved) -> Option<String> {
+    let environment = format!(".env.{}", job.environment.name);
+    job.variables
+        .env_files
+        .get(path)
+        .cloned()
+        .or_else(|| fs::read_to_string(layout.shared().join(path)).ok())
+        .or_else(|| {
+            // In place nothing of the project is written, so nothing can be rendered into it.
+            let rendered = layout.in_place().is_none() && (path == ".env" || path == environment);
+            rendered.then(|| variables.service_env_file())
+        })
+}
+
+/// Puts service env files where Compose looks for them. On a root they lie outside `app/`, and a symlink leads there,
+/// so that a service that mounts `./` cannot serve them. In place nothing of the project is written over.
+///
+/// # Errors
+/// They cannot be written.
+pub fn write_env_files(files: &[ServiceEnvFile], project: &Path, private: &Path) -> Result<(), WriteError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    atomic::make_directory(private, 0o700)?;
+    for (number, file) in files.iter().enumerate() {
+        let kept = private.join(number.to_string());
+        atomic::write(&kept, file.content.as_bytes(), 0o600)?;
+        let link = project.join(&file.path);
+        if link.symlink_metadata().is_err() {
+            if let Some(parent) = link.parent() {
+                atomic::make_directory(parent, 0o755)?;
+            }
+            std::os::unix::fs::symlink(&kept, &link).map_err(WriteError::at(&link))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the override says beyond the author's files.
+pub struct Override<'a> {
+    /// The model it goes on.
+    pub model: &'a ComposeModel,
+    /// The directory against which the author's paths were resolved.
+    pub project: &'a Path,
+    /// Mounts that move.
+    pub mounts: &'a Mounts,
+    /// Images, pinned.
+    pub images: &'a BTreeMap<String, PinnedImage>,
+    /// In place: digests of mounted sources by service.
+    pub in_place: &'a BTreeMap<String, String>,
+    /// In place: env files of the release, by service, which outrank the project's.
+    pub env_files: &'a BTreeMap<String, Vec<PathBuf>>,
+    /// The layout.
+    pub layout: &'a Layout,
+    /// The job.
+    pub job: &'a Job,
+}
+
+impl Override<'_> {
+    /// Returns the override file: JSON, which is YAML.
+    pub fn render(&self) -> Value {
+        let moved = self.mounts.moved(self.model, self.project, self.layout);
+        let services: Map<String, Value> = self
+            .model
+            .services
+            .keys()
+            .map(|name| (name.clone(), self.service(name, moved.get(name).cloned().unwrap_or_default())))
+            .collect();
+        let mut file = Map::from_iter([("services".to_owned(), Value::Object(services))]);
+        for (key, definitions) in [("configs", &self.model.configs), ("secrets", &self.model.secrets)] {
+            let moved: Map<String, Value> = definitions
+                .iter()
+                .filter_map(|(name, definition)| {
+                    let source = mounts::relative(definition.file.as_deref()?, self.project)?;
+                    let target = self.mounts.target(&source, self.layout)?;
+                    Some((name.clone(), json!({ "file": mounts::escaped(&target) })))
+                })
+                .collect();
+            if !moved.is_empty() {
+                file.insert(key.to_owned(), Value::Object(moved));
+            }
+        }
+        Value::Object(file)
+    }
+
+    fn service(&self, name: &str, volumes: Vec<Value>) -> Value {
+        let root = mounts::escaped(self.layout.root());
+        let mut labelled = Map::from_iter([
+            (labels::APP.to_owned(), json!(self.job.app.name)),
+            (labels::ENVIRONMENT.to_owned(), json!(self.job.environment.name)),
+            (labels::ROOT.to_owned(), json!(root)),
+        ]);
+        if let Some(digest) = self.in_place.get(name) {
+            labelled.insert(labels::FILES.to_owned(), json!(digest));
+        }
+        let mut service = Map::from_iter([("labels".to_owned(), Value::Object(labelled))]);
+        if let Some(image) = self.images.get(name) {
+            service.insert("image".to_owned(), json!(image.pin));
+            service.insert("pull_policy".to_owned(), json!("never"));
+        }
+        if !volumes.is_empty() {
+            service.insert("volumes".to_owned(), Value::Array(volumes));
+        }
+        if let Some(files) = self.env_files.get(name) {
+            service.insert(
+                "env_file".to_owned(),
+                json!(files.iter().map(|f| mounts::escaped(f)).collect::<Vec<_>>()),
+            );
+        }
+        Value::Object(service)
+    }
+}
+
+impl ComposeExecutor {
+    /// Makes a release's directory, with the bundle in it. What an aborted attempt of the same id left is replaced.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn place_bundle(&self, id: &ReleaseId, staged: &Path) -> Result<PathBuf, ExecutorError> {
+        let home = self.layout.release(id);
+        let write = |source| ExecutorError::Write(WriteError { path: home.clone(), source });
+        if home.exists() {
+            fs::remove_dir_all(&home).map_err(write)?;
+        }
+        atomic::make_directory(&home, 0o700)?;
+        let app = home.join("app");
+        match self.layout.in_place() {
+            Some(_) => atomic::make_directory(&app, 0o755)?,
+            None => move_tree(staged, &app).map_err(write)?,
+        }
+        Ok(home)
+    }
+
+    /// Keeps copies of the compose files of a project in place, for a rollback.
+    ///
+    /// # Errors
+    /// They cannot be read or written.
+    pub fn keep_compose_files(
+        &self,
+        site: &Site,
+        files: &[String],
+        home: &Path,
+    ) -> Result<(), ExecutorError> {
+        for file in files {
+            let kept = home.join("app").join(file);
+            if let Some(parent) = kept.parent() {
+                atomic::make_directory(parent, 0o755)?;
+            }
+            let content = fs::read(site.project_dir.join(file)).map_err(WriteError::at(&kept))?;
+            atomic::write(&kept, &content, 0o644)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the release's mounted files in `files/`, and makes what is missing in `shared/`.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn place_mounts(
+        &self,
+        mounts: &Mounts,
+        model: &ComposeModel,
+        app: &Path,
+        users: &BTreeMap<String, String>,
+    ) -> Result<(), ExecutorError> {
+        for blob in mounts.blobs() {
+            blob.put(app, &self.layout.files())?;
+        }
+        for (path, shared) in &mounts.shared {
+            let target = self.layout.shared().join(path);
+            if target.symlink_metadata().is_ok() {
+                continue;
+            }
+            if shared.seed {
+                self.seed(&app.join(path), &target, path)?;
+            } else if !shared.is_file {
+                make_shared(&self.layout.shared(), path)?;
+            }
+            let owner = shared.services.iter().find_map(|service| owner_of(service, model, users));
+            self.give(&target, owner);
+        }
+        Ok(())
+    }
+
+    fn seed(&self, from: &Path, target: &Path, path: &str) -> Result<(), ExecutorError> {
+        if let Some(parent) =
+            Path::new(path).parent().and_then(Path::to_str).filter(|parent| !parent.is_empty())
+        {
+            make_shared(&self.layout.shared(), parent)?;
+        }
+        copy_tree(from, target).map_err(WriteError::at(target))?;
+        let notice = format!("`{path}` lives in shared/ and was seeded once from the project");
+        let hint = Some(format!("it is now changed on the host only: {}", target.display()));
+        let code = "files.seeded".to_owned();
+        self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Passed });
+        Ok(())
+    }
+
+    /// Gives a directory that we made to the image's user. An agent that is not root cannot, and says so.
+    fn give(&self, target: &Path, owner: Option<u32>) {
+        let Some(uid) = owner.filter(|uid| *uid != 0) else { return };
+        if std::os::unix::fs::lchown(target, Some(uid), Some(uid)).is_ok() {
+            return;
+        }
+        if target.metadata().is_ok_and(|meta| meta.uid() == uid) {
+            return;
+        }
+        let notice =
+            format!("{} could not be given to uid {uid}, as which its service runs", target.display());
+        let hint = Some(format!("run once on the host: `sudo chown {uid} {}`", target.display()));
+        let code = "files.owner".to_owned();
+        self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
+    }
+
+    /// Writes the last files of a release; from here on it is whole.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn seal(&self, home: &Path, release: &Release, override_file: &Value) -> Result<(), ExecutorError> {
+        let text = serde_json::to_vec_pretty(override_file).unwrap_or_default();
+        atomic::write(&home.join("override.yml"), &text, 0o600)?;
+        let text = serde_json::to_vec_pretty(release).unwrap_or_default();
+        atomic::write(&home.join("release.json"), &text, 0o600)?;
+        Ok(())
+    }
+}
+
+/// Returns the numeric user of a service's image, as far as a number says it.
+fn owner_of(service: &str, model: &ComposeModel, users: &BTreeMap<String, String>) -> Option<u32> {
+    let written = model.services.get(service).and_then(|service| service.user.as_ref());
+    let user = written.or_else(|| users.get(service))?;
+    user.split(':').next()?.parse().ok()
+}
+
+/// Makes a directory below `shared/`, never through a symlink that a container planted (DESIGN section 10).
+fn make_shared(shared: &Path, path: &str) -> Result<(), ExecutorError> {
+    let target = shared.join(path);
+    let at = || WriteError::at(&target);
+    let directory = cap_std::fs::Dir::open_ambient_dir(shared, cap_std::ambient_authority()).map_err(at())?;
+    directory.create_dir_all(path).map_err(at())?;
+    // The umask of the agent is 077; what containers mount must be readable for them (DESIGN section 6).
+    let permissions = cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(0o755));
+    directory.set_permissions(path, permissions).map_err(at())?;
+    Ok(())
+}
+
+/// Moves a tree: by rename, or by copy where that is another file system.
+fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            copy_tree(from, to)?;
+            fs::remove_dir_all(from)
+        }
+        other => other,
+    }
+}
+
+/// Copies a tree with its modes; symlinks stay symlinks.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    let meta = from.symlink_metadata()?;
+    if meta.is_symlink() {
+        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
+    }
+    if !meta.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(to)?;
+    fs::set_permissions(to, meta.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Returns the entries of a bundle that `release.json` names.
+pub fn recorded(bundle: &BTreeMap<String, BundleEntry>) -> BTreeMap<String, crate::model::EntryKind> {
+    bundle.iter().map(|(path, entry)| (path.clone(), entry.kind.clone())).collect()
+}

@@ -1,0 +1,95 @@
+//! What a verb looks at: the current release, or the project as it lies when nothing of ours runs yet.
+
+use std::path::{Path, PathBuf};
+
+use super::place::{self, ServiceEnvFile};
+use super::{ExecutorError, Site, project};
+use crate::executor::variables::Resolved;
+use crate::host::atomic::WriteError;
+use crate::host::compose::{Compose, ComposeError};
+use crate::host::layout::Layout;
+use crate::host::memory_file::MemoryFile;
+use crate::model::compose::ComposeModel;
+use crate::model::{Job, Release};
+
+/// A site with everything that was read of it. Nothing of it lies on disk that did not before.
+pub struct Scene {
+    /// Where compose calls find their files.
+    pub site: Site,
+    /// What Compose makes of it, or why it refuses.
+    pub model: Result<ComposeModel, ComposeError>,
+    /// The variables.
+    pub variables: Resolved,
+    /// The current release, when there is one.
+    pub current: Option<Release>,
+    /// Env files that services need and nobody has.
+    pub missing_env_files: Vec<String>,
+    _memory: Vec<MemoryFile>,
+}
+
+/// Returns the scene of the current release.
+///
+/// # Errors
+/// Its directory is not whole.
+pub async fn of_current(
+    compose: &Compose,
+    layout: &Layout,
+    release: Release,
+) -> Result<Scene, ExecutorError> {
+    let site = Site::of_release(layout, &release);
+    let variables = Resolved::of_release(&layout.release(&release.id).join("env"), &release.secrets)?;
+    let model = compose.config(&site.call(), &variables.redactor()).await;
+    let (missing_env_files, _memory) = (Vec::new(), Vec::new());
+    Ok(Scene { site, model, variables, current: Some(release), missing_env_files, _memory })
+}
+
+/// Returns the scene of a project's files in `project_dir`; secrets are in memory only.
+///
+/// # Errors
+/// Variables or env files cannot be read.
+pub async fn of_project(
+    compose: &Compose,
+    layout: &Layout,
+    job: &Job,
+    project_dir: &Path,
+    current: Option<Release>,
+) -> Result<Scene, ExecutorError> {
+    let host_file = layout.host_env_file(&job.environment.name);
+    let variables = Resolved::of(&job.variables, layout.in_place().is_none().then_some(host_file.as_path()))?;
+    let env = remember(variables.env_file().as_bytes())?;
+    let files: Vec<PathBuf> = job.app.compose_files.iter().map(|file| project_dir.join(file)).collect();
+    let (service_files, missing_env_files) = place::service_env_files(job, project_dir, layout, &variables)?;
+    let mut memory = link_env_files(&service_files, project_dir)?;
+    let site = Site {
+        project: project::name(&job.app, &job.environment, &variables, &files),
+        project_dir: project_dir.to_owned(),
+        files,
+        env_file: env.path(),
+        profiles: job.app.profiles.clone(),
+    };
+    memory.push(env);
+    let model = compose.config(&site.call(), &variables.redactor()).await;
+    Ok(Scene { site, model, variables, current, missing_env_files, _memory: memory })
+}
+
+/// Shows Compose the env files that lie nowhere in the project, by links into memory.
+fn link_env_files(files: &[ServiceEnvFile], project_dir: &Path) -> Result<Vec<MemoryFile>, ExecutorError> {
+    let mut memory = Vec::new();
+    for file in files {
+        let link = project_dir.join(&file.path);
+        if link.symlink_metadata().is_ok() {
+            continue;
+        }
+        let content = remember(file.content.as_bytes())?;
+        if let Some(parent) = link.parent() {
+            std::fs::create_dir_all(parent).map_err(WriteError::at(parent))?;
+        }
+        std::os::unix::fs::symlink(content.path(), &link).map_err(WriteError::at(&link))?;
+        memory.push(content);
+    }
+    Ok(memory)
+}
+
+fn remember(content: &[u8]) -> Result<MemoryFile, ExecutorError> {
+    MemoryFile::new(content).map_err(WriteError::at(Path::new("memory"))).map_err(ExecutorError::from)
+}

@@ -1,0 +1,5 @@
+//! Applies a release with one tool. What the pipeline decides, this carries out; it decides nothing itself.
+
+pub mod blobs;
+pub mod compose;
+pub mod variables;

@@ -1,0 +1,222 @@
+//! Asks over HTTP: one GET an attempt on a fresh connection, no proxy, no redirects.
+
+use std::error::Error as _;
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, Response, Url, redirect};
+
+use super::answer::Answer;
+use super::tcp;
+use crate::text::harmless;
+
+/// Most of a bad answer's body that is read, in bytes, and shown, in characters.
+const READ: usize = 4096;
+const SHOWN: usize = 200;
+
+/// Returns the client of all http checks, or why there can be none, in words.
+pub(super) fn client() -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("ffe-deploy/", env!("CARGO_PKG_VERSION")))
+        // `localhost` never depends on the host's DNS.
+        .resolve_to_addrs("localhost", &loopback());
+    // reqwest refuses to build without any CA certificate, also for plain http.
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+        builder = builder.tls_certs_only(bundled.filter_map(|der| Certificate::from_der(der).ok()));
+    }
+    builder.build().map_err(|error| format!("cannot make an HTTP client: {}", deepest(&error)))
+}
+
+/// The port of the URL is used where it says 0.
+fn loopback() -> [SocketAddr; 2] {
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, 0))
+}
+
+/// Makes one attempt, which takes at most `limit`.
+pub(super) async fn ask(client: &Client, url: &str, wanted: Option<u16>, limit: Duration) -> Answer {
+    let asked = async {
+        let response = client.get(url).send().await?;
+        Ok(judged(response, wanted).await)
+    };
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => in_words(&error),
+        Err(_) => Answer::NotYet(no_answer(limit)),
+    }
+}
+
+/// Returns the words for an attempt that took too long.
+pub(super) fn no_answer(limit: Duration) -> String {
+    let shown = if limit.subsec_millis() == 0 {
+        format!("{} s", limit.as_secs())
+    } else {
+        format!("{} ms", limit.as_millis())
+    };
+    format!("no answer within {shown}")
+}
+
+/// Returns a URL as it may be shown: without a password.
+pub(super) fn shown(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // Only URLs that cannot have a password refuse to take one.
+            parsed.set_password(Some(crate::text::REDACTED)).ok();
+            parsed.to_string()
+        }
+        _ => url.to_owned(),
+    }
+}
+
+async fn judged(response: Response, wanted: Option<u16>) -> Answer {
+    let status = response.status();
+    if wanted.map_or(status.is_success(), |wanted| status.as_u16() == wanted) {
+        return Answer::Good(status.to_string());
+    }
+    let wanted = wanted.map(|wanted| format!(" instead of {wanted}")).unwrap_or_default();
+    let to = redirected_to(&response).map(|to| format!(" to {to}")).unwrap_or_default();
+    let body = body_of(response).await;
+    let said = if body.is_empty() { body } else { format!(": {body}") };
+    Answer::NotYet(format!("{status}{to}{wanted}{said}"))
+}
+
+fn redirected_to(response: &Response) -> Option<String> {
+    let location = response.headers().get(reqwest::header::LOCATION)?;
+    response.status().is_redirection().then(|| words_of(&String::from_utf8_lossy(location.as_bytes())))
+}
+
+/// What was read before the connection broke is worth showing, too.
+async fn body_of(mut response: Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < READ {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(READ);
+    harmless(String::from_utf8_lossy(&bytes).trim()).chars().take(SHOWN).collect()
+}
+
+fn in_words(error: &reqwest::Error) -> Answer {
+    if error.is_builder() {
+        return Answer::Never(format!("not a URL that can be asked: {}", deepest(error)));
+    }
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        if let Some(words) = found.downcast_ref::<io::Error>().and_then(io_words) {
+            return Answer::NotYet(words);
+        }
+        if found.to_string() == "dns error" {
+            return Answer::NotYet(format!("cannot resolve the name: {}", deepest(found)));
+        }
+        cause = found.source();
+    }
+    Answer::NotYet(deepest(error))
+}
+
+/// I/O errors nest, and `source` skips what is inside; rustls hands its own up inside of kind `InvalidData`.
+fn io_words(error: &io::Error) -> Option<String> {
+    match error.get_ref() {
+        None => Some(tcp::in_words(error)),
+        Some(inner) => match inner.downcast_ref::<io::Error>() {
+            Some(nested) => io_words(nested),
+            None if error.kind() == io::ErrorKind::InvalidData => Some(format!("TLS: {}", words_of(inner))),
+            None => None,
+        },
+    }
+}
+
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    words_of(cause)
+}
+
+fn words_of(cause: &(impl Display + ?Sized)) -> String {
+    harmless(&cause.to_string()).chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Web, response};
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn answer_to(response: &str, wanted: Option<u16>) -> Answer {
+        let web = Web::answering(&[response]).await;
+        ask(&client().unwrap(), &web.url, wanted, LIMIT).await
+    }
+
+    #[tokio::test]
+    async fn any_2xx_is_well_unless_a_status_is_named() {
+        assert_eq!(answer_to(&response("204 No Content", ""), None).await, good("204 No Content"));
+        assert_eq!(answer_to(&response("401 Unauthorized", ""), Some(401)).await, good("401 Unauthorized"));
+        let other = answer_to(&response("200 OK", ""), Some(204)).await;
+        assert_eq!(other, not_yet("200 OK instead of 204"));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_its_own_answer() {
+        let moved = "HTTP/1.1 302 Found\r\nlocation: https://elsewhere/\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(answer_to(moved, None).await, not_yet("302 Found to https://elsewhere/"));
+    }
+
+    #[tokio::test]
+    async fn a_bad_answer_shows_200_harmless_characters_of_its_body() {
+        let body = format!("\u{1b}[31m##[error]{}", "é".repeat(300));
+        let Answer::NotYet(words) = answer_to(&response("500 Internal Server Error", &body), None).await
+        else {
+            panic!("500 is not well")
+        };
+        let shown = words.strip_prefix("500 Internal Server Error: ").unwrap();
+        assert_eq!(shown.chars().count(), SHOWN);
+        assert!(!shown.contains("##[") && !shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_on_the_way_is_told_apart() {
+        let client = client().unwrap();
+        let silent = Web::answering(&[""]).await;
+        let late = ask(&client, &silent.url, None, Duration::from_millis(200)).await;
+        assert_eq!(late, not_yet("no answer within 200 ms"));
+        let plain = Web::answering(&[&response("200 OK", "")]).await;
+        let Answer::NotYet(tls) = ask(&client, &plain.url.replace("http:", "https:"), None, LIMIT).await
+        else {
+            panic!("plain text is not TLS")
+        };
+        assert!(tls.starts_with("TLS: "), "{tls}");
+        let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refused = ask(&client, &format!("http://{unused}/"), None, LIMIT).await;
+        assert_eq!(refused, not_yet("connection refused"));
+        let refused = ask(&client, &format!("http://localhost:{}/", unused.port()), None, LIMIT).await;
+        assert_eq!(refused, not_yet("connection refused"));
+        let nobody = ask(&client, "http://no-such-host.invalid/", None, LIMIT).await;
+        assert!(
+            matches!(&nobody, Answer::NotYet(words) if words.starts_with("cannot resolve")),
+            "{nobody:?}"
+        );
+        let closed = answer_to("\r\n", None).await;
+        assert!(matches!(&closed, Answer::NotYet(words) if !words.contains("localhost")), "{closed:?}");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(shown("http://ci:hunter2@localhost:80/x"), "http://ci:***@localhost/x");
+        assert_eq!(shown("http://localhost:8000/health"), "http://localhost:8000/health");
+    }
+
+    fn good(words: &str) -> Answer {
+        Answer::Good(words.to_owned())
+    }
+
+    fn not_yet(words: &str) -> Answer {
+        Answer::NotYet(words.to_owned())
+    }
+}

@@ -1,0 +1,129 @@
+//! Brings the bundle's release live: prepare → back up → switch.
+
+use std::path::Path;
+
+use super::journal::Phase;
+use super::prepare::Ready;
+use super::run::{Done, Ending, Run};
+use super::stop::Stop;
+use super::switch::Manner;
+use crate::health;
+use crate::model::{Action, HealthReport, Outcome, Release, ReleaseId, Stage};
+
+/// Stages that a deploy of what already runs has no work for.
+const UNTOUCHED: [Stage; 3] = [Stage::BackingUp, Stage::Deploying, Stage::Verifying];
+
+impl Run {
+    /// Deploys what was staged, under this project name.
+    pub async fn deploy(&self, staged: &Path, project: &str) -> Ending {
+        match self.try_deploy(staged, project).await {
+            Ok(ending) => ending,
+            Err(stop) => self.aborted(&stop),
+        }
+    }
+
+    async fn try_deploy(&self, staged: &Path, project: &str) -> Result<Ending, Stop> {
+        self.adopt(project).await?;
+        let current = self.current()?;
+        self.journal(
+            Phase::Preparing,
+            current.as_ref(),
+            Some(&ReleaseId::from(&self.job.deployment_id)),
+            project,
+            &[],
+        )?;
+        let ready = self.prepare(staged, project, current.as_ref()).await?;
+        if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
+            return Ok(self.deploy_again(&ready, current).await);
+        }
+        let backup = self.backup_stage(&ready).await?;
+        let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
+        ending.backup = backup;
+        Ok(ending)
+    }
+
+    /// The release is the one that is current: nothing is done when it is healthy, else it is repaired.
+    async fn deploy_again(&self, ready: &Ready, current: &Release) -> Ending {
+        let again = match self.ready(current.clone()).await {
+            Ok(again) => again,
+            Err(stop) => return self.aborted(&stop),
+        };
+        self.discard(&ready.release.id);
+        let report = self.ask_once(&again).await;
+        if let Some(report) = report.filter(HealthReport::is_acceptable) {
+            for stage in UNTOUCHED {
+                self.skip(stage, "this release already runs and is healthy");
+            }
+            self.skip(Stage::Complete, "nothing has changed");
+            let mut ending = Ending::of(Outcome::Succeeded);
+            ending.urls = super::urls::of(&again.model, again.release.app.url.as_deref());
+            ending.checks.clone_from(&report.checks);
+            ending.health = Some(report);
+            ending.target = Some(current.id.clone());
+            ending.before = Some(current.clone());
+            ending.release = Some(current.clone());
+            return ending;
+        }
+        self.skip(Stage::BackingUp, "this release is current already; its unhealthy services are recreated");
+        self.switch_to(&again, Some(current), Manner { repair: true, down_first: false }).await
+    }
+
+    /// Asks a release's checks once; nothing when they cannot be asked.
+    async fn ask_once(&self, ready: &Ready) -> Option<HealthReport> {
+        let app = &ready.release.app;
+        let checks = self.executor.checks(
+            &app.health,
+            &ready.model,
+            &ready.site,
+            &app.one_shot,
+            &self.job.environment,
+            &ready.variables,
+        );
+        Some(health::ask_once(&checks.ok()?, &self.executor.docker).await)
+    }
+
+    async fn backup_stage(&self, ready: &Ready) -> Result<Option<String>, Stop> {
+        let wanted = self.job.environment.backup && self.job.action == Action::Deploy;
+        if !wanted || self.job.options.skip_backup {
+            let reason =
+                if wanted { "--skip-backup was given" } else { "backups are off for this environment" };
+            self.skip(Stage::BackingUp, reason);
+            return Ok(None);
+        }
+        self.stage(Stage::BackingUp, async {
+            let taken =
+                self.take_backup(&ready.model, &ready.site, crate::model::ArchiveFormat::Zstd).await?;
+            Ok(match taken {
+                Some(path) => Done::Did(Some(path)),
+                None => Done::Skipped(None, "there is nothing to save yet".into()),
+            })
+        })
+        .await
+    }
+
+    /// Stopped before the switch: the running release was not touched.
+    pub fn aborted(&self, stop: &Stop) -> Ending {
+        if let Action::Deploy | Action::Up = self.job.action {
+            self.discard(&ReleaseId::from(&self.job.deployment_id));
+        }
+        self.emitter.enter(Stage::Failed);
+        let outcome = if *stop == Stop::Cancelled { Outcome::Cancelled } else { Outcome::Aborted };
+        let before = self.current().ok().flatten();
+        let target = Some(ReleaseId::from(&self.job.deployment_id)).filter(|_| self.job.action.is_recorded());
+        let next_step = Some(match &before {
+            Some(release) => format!(
+                "nothing was changed: {} still runs; mend the cause and deploy again",
+                release.version
+            ),
+            None => "nothing was started; mend the cause and deploy again".to_owned(),
+        });
+        Ending {
+            errors: vec![stop.failure()],
+            target,
+            release: before.clone(),
+            before,
+            next_step,
+            ..Ending::of(outcome)
+        }
+    }
+}

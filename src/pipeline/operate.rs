@@ -1,0 +1,177 @@
+//! The operator's verbs (DESIGN section 5): rollback, up, down, restart, clean, build. They take the same lease, journal
+//! and verified path as a deploy.
+
+use std::path::Path;
+
+use super::journal::Phase;
+use super::run::{Done, Ending, Run};
+use super::stop::Stop;
+use super::switch::Manner;
+use crate::executor::compose::{Site, changes};
+use crate::history;
+use crate::host::atomic;
+use crate::model::{ErrorKind, FailureReport, Outcome, Release, ReleaseId, Stage, StageOutcome};
+
+impl Run {
+    /// Puts an earlier release back, through the same verified path as a deploy.
+    pub async fn rollback(&self, to: Option<&ReleaseId>) -> Ending {
+        match self.try_rollback(to).await {
+            Ok(ending) => ending,
+            Err(stop) => self.refused(&stop),
+        }
+    }
+
+    async fn try_rollback(&self, to: Option<&ReleaseId>) -> Result<Ending, Stop> {
+        let current = self.current()?;
+        let target = self.rollback_target(to, current.as_ref())?;
+        self.journal(Phase::Preparing, current.as_ref(), Some(&target.id), &target.project, &[])?;
+        let ready = self.ready(target).await?;
+        self.missing_images(&ready.release).await?;
+        let mut backup = None;
+        if self.job.environment.backup {
+            let format = crate::model::ArchiveFormat::Zstd;
+            let taken = self.stage(Stage::BackingUp, async {
+                let path = self.take_backup(&ready.model, &ready.site, format).await?;
+                Ok(match path {
+                    Some(path) => Done::Did(Some(path)),
+                    None => Done::Skipped(None, "there is nothing to save".into()),
+                })
+            });
+            match taken.await {
+                Ok(path) => backup = path,
+                Err(stop) => return Ok(self.aborted(&stop)),
+            }
+        }
+        let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
+        ending.backup = backup;
+        Ok(ending)
+    }
+
+    /// Returns the release to go back to: the named one, else the last successful one before the current.
+    fn rollback_target(&self, to: Option<&ReleaseId>, current: Option<&Release>) -> Result<Release, Stop> {
+        let refuse = |message: String, hint: &str| {
+            Stop::from(FailureReport::new(ErrorKind::ValidationError, "rollback.target", message).hint(hint))
+        };
+        let current_id = current.map(|release| &release.id);
+        if let Some(to) = to {
+            if Some(to) == current_id {
+                let message = format!("release `{to}` is the one that runs; nothing was changed");
+                return Err(refuse(message, "name another with `--to`; `ffe-deploy history` lists them"));
+            }
+            return self.executor.load(to).map_err(|_| {
+                let message = format!("there is no release `{to}` on this host; nothing was changed");
+                refuse(message, "`ffe-deploy history` lists the releases; name one with `--to`")
+            });
+        }
+        let entries =
+            history::read_all(&self.layout.history(), &self.job.app.name, &self.job.environment.name);
+        let candidate =
+            history::rollback_candidate(&entries, current_id).or_else(|| self.adopted_before(current_id));
+        let id = candidate.ok_or_else(|| {
+            let message =
+                "there is no earlier successful release to roll back to; nothing was changed".to_owned();
+            refuse(message, "deploy a good release instead; `ffe-deploy history` tells what there was")
+        })?;
+        Ok(self.executor.load(&id)?)
+    }
+
+    /// Refuses before anything stops when an image of the release is gone.
+    async fn missing_images(&self, release: &Release) -> Result<(), Stop> {
+        for (service, image) in &release.images {
+            let present = self.executor.docker.image(&image.pin).await.map_err(|error| error.report())?;
+            if present.is_none() {
+                let message = format!(
+                    "image `{}` of `{service}` ({}) is no longer on the host; nothing was changed",
+                    image.pin, image.reference
+                );
+                let hint = "deploy that version again, or roll back to another release with `--to`";
+                return Err(FailureReport::new(ErrorKind::DockerError, "release.images", message)
+                    .hint(hint)
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the current release, verified. `down_first` is `restart`.
+    pub async fn start_current(&self, down_first: bool) -> Ending {
+        let started = async {
+            let current = self.current()?.ok_or_else(|| {
+                let message = "nothing is deployed here yet; nothing was changed";
+                let hint = "run `ffe-deploy deploy` first";
+                FailureReport::new(ErrorKind::ValidationError, "release.none", message).hint(hint)
+            })?;
+            let ready = self.ready(current.clone()).await?;
+            let manner = Manner { down_first, repair: false };
+            Ok::<Ending, Stop>(self.switch_to(&ready, Some(&current), manner).await)
+        };
+        match started.await {
+            Ok(ending) => ending,
+            Err(stop) => self.refused(&stop),
+        }
+    }
+
+    /// Stops everything of the project; `more` says what else goes.
+    pub async fn take_down(&self, site: &Site, more: &[&str]) -> Ending {
+        let before = self.current().ok().flatten();
+        let old = self.executor.containers(&site.project).await.unwrap_or_default();
+        let stopped = self
+            .stage_to_its_end(Stage::Deploying, async {
+                atomic::write(&self.layout.stopped(), b"stopped on purpose\n", 0o600)?;
+                self.executor.down(site, more).await?;
+                Ok(Done::Did(()))
+            })
+            .await;
+        let new = self.executor.containers(&site.project).await.unwrap_or_default();
+        let services = changes(&old, &new);
+        let mut ending = Ending::of(Outcome::Succeeded);
+        if let Err(stop) = stopped {
+            self.emitter.enter(Stage::Failed);
+            ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
+            ending.next_step = Some("look at what still runs with `docker ps`, then try again".into());
+        }
+        ending.changed = !services.is_empty();
+        ending.services = services;
+        ending.release = before.clone();
+        ending.before = before;
+        ending
+    }
+
+    /// Builds the images and starts nothing.
+    pub async fn build_only(&self, staged: &Path, project: &str) -> Ending {
+        let built = async {
+            let current = self.current()?;
+            let after = ReleaseId::from(&self.job.deployment_id);
+            self.journal(Phase::Preparing, current.as_ref(), Some(&after), project, &[])?;
+            let ready = self.prepare(staged, project, current.as_ref()).await?;
+            self.discard(&ready.release.id);
+            Ok::<Option<Release>, Stop>(current)
+        };
+        match built.await {
+            Ok(current) => {
+                Ending { release: current.clone(), before: current, ..Ending::of(Outcome::Succeeded) }
+            }
+            Err(stop) => {
+                self.discard(&ReleaseId::from(&self.job.deployment_id));
+                self.aborted(&stop)
+            }
+        }
+    }
+
+    /// A verb that cannot begin: nothing was touched.
+    fn refused(&self, stop: &Stop) -> Ending {
+        let began = std::time::Instant::now();
+        self.emitter.enter(Stage::Validating);
+        let told =
+            super::run::stage_finished(Stage::Validating, StageOutcome::Failed, Some(stop.reason()), began);
+        self.emitter.emit(crate::here!(), told);
+        self.emitter.enter(Stage::Failed);
+        let release = self.current().ok().flatten();
+        Ending {
+            errors: vec![stop.failure()],
+            before: release.clone(),
+            release,
+            ..Ending::of(Outcome::Refused)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Makes a release ready without touching what runs: setup, pulling, building.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::run::{Done, Run};
+use super::stop::Stop;
+use crate::executor::compose::mounts::{self, Mounts};
+use crate::executor::compose::place::{self, Override, ServiceEnvFile};
+use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
+use crate::executor::variables::Resolved;
+use crate::host::atomic::{self, WriteError};
+use crate::model::compose::ComposeModel;
+use crate::model::{PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
+
+/// A release that could be switched to.
+pub struct Ready {
+    /// Its record.
+    pub release: Release,
+    /// Where its compose call finds its files.
+    pub site: Site,
+    /// Its model.
+    pub model: ComposeModel,
+    /// Its variables.
+    pub variables: Resolved,
+}
+
+/// A release in the making.
+struct Candidate {
+    id: ReleaseId,
+    home: PathBuf,
+    site: Site,
+    model: ComposeModel,
+    variables: Resolved,
+    mounts: Mounts,
+    in_place: BTreeMap<String, String>,
+    env_files: BTreeMap<String, Vec<PathBuf>>,
+}
+
+impl Run {
+    /// Runs `setup`, `pulling` and `building`, and returns the release they make.
+    ///
+    /// # Errors
+    /// One of them failed or was cancelled; what runs was not touched.
+    pub async fn prepare(
+        &self,
+        staged: &Path,
+        project: &str,
+        current: Option<&Release>,
+    ) -> Result<Ready, Stop> {
+        let candidate = self.stage(Stage::Setup, self.set_up(staged, project)).await?;
+        self.stage(Stage::Pulling, self.pull(&candidate, current)).await?;
+        let (images, inputs) = self.stage(Stage::Building, self.build(&candidate, current)).await?;
+        self.seal(candidate, images, inputs)
+    }
+
+    fn work<'a>(&'a self, candidate: &'a Candidate, current: Option<&'a Release>) -> ImageWork<'a> {
+        ImageWork {
+            model: &candidate.model,
+            site: &candidate.site,
+            current,
+            bundle: &self.job.bundle.entries,
+            build: self.job.app.build,
+            no_cache: self.job.options.no_cache,
+            in_place: self.layout.in_place().is_some(),
+        }
+    }
+
+    async fn set_up(&self, staged: &Path, project: &str) -> Result<Done<Candidate>, Stop> {
+        let id = ReleaseId::from(&self.job.deployment_id);
+        self.make_setup()?;
+        let host_file = self.layout.host_env_file(&self.job.environment.name);
+        let host_file = self.layout.in_place().is_none().then_some(host_file.as_path());
+        let variables = Resolved::of(&self.job.variables, host_file).map_err(|error| error.report())?;
+        let home = self.executor.place_bundle(&id, staged)?;
+        atomic::write(&home.join("env"), variables.env_file().as_bytes(), 0o600)?;
+        let project_dir = self.layout.in_place().map_or_else(|| home.join("app"), Path::to_owned);
+        let (files, missing) = place::service_env_files(&self.job, &project_dir, &self.layout, &variables)?;
+        if let Some(path) = missing.first() {
+            return Err(ExecutorError::NoEnvFile { path: self.layout.shared().join(path) }.into());
+        }
+        place::write_env_files(&files, &project_dir, &home.join("env.d"))?;
+        let site = Site {
+            project: project.to_owned(),
+            files: self.job.app.compose_files.iter().map(|file| project_dir.join(file)).collect(),
+            project_dir,
+            env_file: home.join("env"),
+            profiles: self.job.app.profiles.clone(),
+        };
+        let model = self.executor.model(&site).await?;
+        let mut candidate = Candidate {
+            id,
+            home,
+            site,
+            model,
+            variables,
+            mounts: Mounts::default(),
+            in_place: BTreeMap::new(),
+            env_files: BTreeMap::new(),
+        };
+        self.place_files(&mut candidate, &files)?;
+        Ok(Done::Did(candidate))
+    }
+
+    fn place_files(&self, candidate: &mut Candidate, env_files: &[ServiceEnvFile]) -> Result<(), Stop> {
+        let entries = &self.job.bundle.entries;
+        if self.layout.in_place().is_some() {
+            self.executor.keep_compose_files(
+                &candidate.site,
+                &self.job.app.compose_files,
+                &candidate.home,
+            )?;
+            candidate.in_place =
+                mounts::digests_in_place(&candidate.model, &candidate.site.project_dir, entries);
+            for (number, file) in env_files.iter().enumerate() {
+                for service in &file.services {
+                    let kept = candidate.home.join("env.d").join(number.to_string());
+                    candidate.env_files.entry(service.clone()).or_default().push(kept);
+                }
+            }
+            return Ok(());
+        }
+        candidate.mounts =
+            mounts::plan(&candidate.model, &candidate.site.project_dir, &self.job.app, entries);
+        Ok(())
+    }
+
+    /// Makes the directories and databases that the app wants (R000-37, R001-09, R001-11).
+    fn make_setup(&self) -> Result<(), Stop> {
+        let base = self.layout.shared();
+        for directory in &self.job.app.setup.directories {
+            let path = base.join(&directory.path);
+            if !path.exists() {
+                atomic::make_directory(&path, directory.mode.unwrap_or(0o755))?;
+                set_mode(&path, directory.mode.unwrap_or(0o755))?;
+            }
+        }
+        for database in &self.job.app.setup.databases {
+            let path = base.join(database);
+            if !path.exists() {
+                if let Some(parent) = path.parent() {
+                    atomic::make_directory(parent, 0o755)?;
+                }
+                // An empty file is an empty SQLite database (SQLite file format, section 1.2).
+                atomic::write(&path, b"", 0o600)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pull(&self, candidate: &Candidate, current: Option<&Release>) -> Result<Done<()>, Stop> {
+        let asked = self.executor.pull(&self.work(candidate, current)).await?;
+        Ok(if asked == 0 { Done::Skipped((), "every image is on the host".into()) } else { Done::Did(()) })
+    }
+
+    async fn build(
+        &self,
+        candidate: &Candidate,
+        current: Option<&Release>,
+    ) -> Result<Done<(BTreeMap<String, PinnedImage>, BTreeMap<String, String>)>, Stop> {
+        let work = self.work(candidate, current);
+        let inputs = self.executor.build_inputs(&work).await?;
+        let built = self.executor.build(&work, &inputs).await?;
+        let images = self.executor.pin(&work, &inputs, &built).await?;
+        let made = (images, inputs);
+        Ok(match (work.has_builds(), built.is_empty()) {
+            (false, _) => Done::Skipped(made, "no service is built here".into()),
+            (true, true) => Done::Skipped(made, "nothing that is built has changed".into()),
+            (true, false) => Done::Did(made),
+        })
+    }
+
+    fn seal(
+        &self,
+        candidate: Candidate,
+        images: BTreeMap<String, PinnedImage>,
+        build_inputs: BTreeMap<String, String>,
+    ) -> Result<Ready, Stop> {
+        let Candidate { id, home, site, model, variables, mounts, in_place, env_files } = candidate;
+        let project = site.project_dir.as_path();
+        let inputs_digest = digest::of_inputs(&model, project, &mounts, &in_place, &build_inputs);
+        let added = Override {
+            model: &model,
+            project,
+            mounts: &mounts,
+            images: &images,
+            in_place: &in_place,
+            env_files: &env_files,
+            layout: &self.layout,
+            job: &self.job,
+        };
+        let override_file = added.render();
+        let release = Release {
+            schema: 1,
+            id,
+            version: self.job.version.label.clone(),
+            digest: digest::of_release(&inputs_digest, &images),
+            inputs_digest,
+            created_at: jiff::Timestamp::now(),
+            source: ReleaseSource::Deployed,
+            app: self.job.app.clone(),
+            project: site.project.clone(),
+            images,
+            services: model.services.keys().cloned().collect(),
+            files: place::recorded(&self.job.bundle.entries),
+            blobs: mounts.blobs().map(|blob| blob.digest.clone()).collect(),
+            build_inputs,
+            variables: variables.values.keys().cloned().collect(),
+            secrets: variables
+                .secrets
+                .iter()
+                .filter(|name| variables.values.contains_key(*name))
+                .cloned()
+                .collect(),
+            adopted: None,
+        };
+        self.executor.seal(&home, &release, &override_file)?;
+        let mut site = site;
+        site.files.push(home.join("override.yml"));
+        self.last_files(&mounts, &model, &home, &release)?;
+        Ok(Ready { release, site, model, variables })
+    }
+
+    /// Blobs and shared directories come last: only now the images' users are known.
+    fn last_files(
+        &self,
+        mounts: &Mounts,
+        model: &ComposeModel,
+        home: &Path,
+        release: &Release,
+    ) -> Result<(), Stop> {
+        let users =
+            release.images.iter().map(|(service, image)| (service.clone(), image.user.clone())).collect();
+        Ok(self.executor.place_mounts(mounts, model, &home.join("app"), &users)?)
+    }
+
+    /// Reads a release of before, ready to be switched to.
+    ///
+    /// # Errors
+    /// It is not whole any more.
+    pub async fn ready(&self, release: Release) -> Result<Ready, Stop> {
+        let site = Site::of_release(&self.layout, &release);
+        let variables = self.executor.variables(&release)?;
+        let model = self.executor.model(&site).await?;
+        Ok(Ready { release, site, model, variables })
+    }
+
+    /// Takes away what an attempt left that never went live.
+    pub fn discard(&self, id: &ReleaseId) {
+        // What cannot be removed now is removed by the next attempt of the same id; nothing refers to it.
+        fs::remove_dir_all(self.layout.release(id)).ok();
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), WriteError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(WriteError::at(path))
+}

@@ -1,0 +1,269 @@
+//! One run of the pipeline: what every part of it needs, how a stage is told, and the result in the making.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::journal::{self, Entry, Phase};
+use super::stop::{Cancel, Stop};
+use crate::event::{DeploymentResult, Emitter, EventKind, ServiceChange, Span, SpanStatus};
+use crate::executor::compose::ComposeExecutor;
+use crate::here;
+use crate::history;
+use crate::host::layout::Layout;
+use crate::model::{
+    Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
+    ReleaseId, Stage, StageOutcome,
+};
+
+/// What one run needs. Recovery makes one, too, from the journal.
+pub struct Run {
+    /// The order.
+    pub job: Job,
+    /// Where things lie.
+    pub layout: Layout,
+    /// What applies releases.
+    pub executor: ComposeExecutor,
+    /// Where things are told.
+    pub emitter: Emitter,
+    /// The wish to stop.
+    pub cancel: Cancel,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// What a stage did.
+pub enum Done<T> {
+    /// Its work.
+    Did(T),
+    /// Nothing, for this reason.
+    Skipped(T, String),
+}
+
+impl Run {
+    /// Runs one stage: told at its start and its end, and ended at once when somebody wants to stop.
+    ///
+    /// # Errors
+    /// The stage failed, or was cancelled.
+    pub async fn stage<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<Done<T>, Stop>>,
+    ) -> Result<T, Stop> {
+        let work = async {
+            tokio::select! {
+                biased;
+                () = self.cancel.raised() => Err(Stop::Cancelled),
+                done = work => done,
+            }
+        };
+        self.stage_to_its_end(stage, work).await
+    }
+
+    /// Runs one stage that a cancel does not end: what puts things right again.
+    ///
+    /// # Errors
+    /// The stage failed.
+    pub async fn stage_to_its_end<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<Done<T>, Stop>>,
+    ) -> Result<T, Stop> {
+        self.emitter.enter(stage);
+        self.emitter.emit(here!(), EventKind::StageStarted {});
+        let began = Instant::now();
+        let done = work.await;
+        let (outcome, reason) = match &done {
+            Ok(Done::Did(_)) => (StageOutcome::Succeeded, None),
+            Ok(Done::Skipped(_, reason)) => (StageOutcome::Skipped, Some(reason.clone())),
+            Err(stop) => (StageOutcome::Failed, Some(stop.reason())),
+        };
+        self.emitter.emit(here!(), stage_finished(stage, outcome, reason, began));
+        match done {
+            Ok(Done::Did(value) | Done::Skipped(value, _)) => Ok(value),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// Tells a stage that has nothing to do.
+    pub fn skip(&self, stage: Stage, reason: &str) {
+        self.emitter.enter(stage);
+        let began = Instant::now();
+        self.emitter.emit(here!(), EventKind::StageStarted {});
+        self.emitter
+            .emit(here!(), stage_finished(stage, StageOutcome::Skipped, Some(reason.to_owned()), began));
+    }
+
+    /// Writes what is about to happen.
+    ///
+    /// # Errors
+    /// It cannot be written; the change must not be made.
+    pub fn journal(
+        &self,
+        phase: Phase,
+        before: Option<&Release>,
+        after: Option<&ReleaseId>,
+        project: &str,
+        containers: &[ContainerFacts],
+    ) -> Result<(), Stop> {
+        let entry = Entry {
+            schema: 0,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            job: self.job.without_secrets(),
+            started_at: self.started_at,
+            phase,
+            project: project.to_owned(),
+            before: before.map(|release| release.id.clone()),
+            after: after.cloned(),
+            containers: containers.iter().map(|c| (c.id.clone(), c.service.clone())).collect(),
+        };
+        Ok(journal::write(&self.layout.journal(), &entry)?)
+    }
+
+    /// Reads the release that is current.
+    ///
+    /// # Errors
+    /// It is named, and not whole.
+    pub fn current(&self) -> Result<Option<Release>, Stop> {
+        let id = self.layout.current_release();
+        Ok(id.map(|id| self.executor.load(&id)).transpose()?)
+    }
+
+    /// Ends the run: nothing is left to recover, the history knows, and the last word is said.
+    pub fn finish(&self, ending: Ending) -> DeploymentResult {
+        let mut ending = ending;
+        if let Err(error) = journal::clear(&self.layout.journal()) {
+            ending.errors.push(Stop::from(error).failure());
+        }
+        let target = ending.target.clone();
+        let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
+        if self.job.action.is_recorded()
+            && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
+        {
+            let failure = error.report();
+            self.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
+            result.errors.push(failure);
+        }
+        say_last_word(&self.emitter, &result);
+        result
+    }
+
+    fn record(&self, result: &DeploymentResult, target: Option<ReleaseId>) -> HistoryRecord {
+        let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+        let ended = (result.outcome, result.start_time, result.end_time);
+        let environment = self.job.environment.name.clone();
+        let deployment_id = self.job.deployment_id.clone();
+        let new = HistoryRecord::new(&self.job.app, environment, deployment_id, ended, &self.job.requester);
+        let reason = match &self.job.action {
+            Action::Rollback { reason, .. } => reason.clone(),
+            _ => None,
+        };
+        HistoryRecord {
+            version: self.job.version.label.clone(),
+            verb: result.verb.clone(),
+            release: target,
+            previous_release: id(&result.previous_release),
+            rolled_back_to: id(&result.rolled_back_to),
+            reason,
+            backup: result.backup.clone(),
+            checks: result.checks.clone(),
+            errors: result.errors.clone(),
+            ..new
+        }
+    }
+}
+
+/// Ends a job that never became a run: its last word, and nothing in the history.
+pub fn last_word(job: &Job, emitter: &Emitter, started_at: Timestamp, ending: Ending) {
+    emitter.enter(Stage::Failed);
+    say_last_word(emitter, &ending.into_result(job, emitter, started_at));
+}
+
+fn say_last_word(emitter: &Emitter, result: &DeploymentResult) {
+    let last_word = EventKind::DeploymentFinished { is_final: true, result: Box::new(result.clone()) };
+    emitter.emit(here!(), last_word);
+}
+
+/// Returns the event of a stage's end.
+pub fn stage_finished(
+    stage: Stage,
+    outcome: StageOutcome,
+    reason: Option<String>,
+    began: Instant,
+) -> EventKind {
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
+    let span = Span { name: stage.as_str().to_owned(), duration_ms: took_ms, status };
+    EventKind::StageFinished { outcome, took_ms, reason, span }
+}
+
+/// How a run ends, in the making.
+#[derive(Default)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// Release that was to be brought live.
+    pub target: Option<ReleaseId>,
+    /// Release that runs now.
+    pub release: Option<Release>,
+    /// Release that ran before.
+    pub before: Option<Release>,
+    /// Release that was put back.
+    pub rolled_back_to: Option<ReleaseId>,
+    /// The backup.
+    pub backup: Option<String>,
+    /// Health of what runs now.
+    pub health: Option<HealthReport>,
+    /// Checks of the release that was asked for.
+    pub checks: Vec<CheckResult>,
+    /// What happened to services.
+    pub services: BTreeMap<String, ServiceChange>,
+    /// Addresses people can open.
+    pub urls: BTreeMap<String, String>,
+    /// What went wrong, root cause first.
+    pub errors: Vec<FailureReport>,
+    /// What to do next.
+    pub next_step: Option<String>,
+}
+
+impl Ending {
+    /// Returns an ending with this outcome.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome), ..Self::default() }
+    }
+
+    fn into_result(self, job: &Job, emitter: &Emitter, started_at: Timestamp) -> DeploymentResult {
+        let outcome = self.outcome.unwrap_or(Outcome::Failed);
+        let end_time = Timestamp::now();
+        let seconds = end_time.duration_since(started_at).as_secs_f64().max(0.0);
+        DeploymentResult {
+            deployment_id: job.deployment_id.clone(),
+            environment: Some(job.environment.name.clone()),
+            app: Some(job.app.name.clone()),
+            verb: job.action.verb().to_owned(),
+            stage: emitter.stage(),
+            start_time: started_at,
+            end_time,
+            duration_seconds: (seconds * 1000.0).round() / 1000.0,
+            outcome,
+            status: outcome.status(),
+            exit_code: outcome.exit().code(),
+            changed: self.changed,
+            version: Some(job.version.label.clone()),
+            previous_version: self.before.as_ref().map(|release| release.version.clone()),
+            release: self.release.map(|release| release.id.to_string()),
+            previous_release: self.before.map(|release| release.id.to_string()),
+            rolled_back_to: self.rolled_back_to.map(|id| id.to_string()),
+            backup: self.backup,
+            health: self.health,
+            checks: self.checks,
+            services: self.services,
+            urls: self.urls,
+            errors: self.errors,
+            next_step: self.next_step,
+        }
+    }
+}

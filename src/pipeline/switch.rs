@@ -1,0 +1,356 @@
+//! From one release to another: deploying, verifying, and then commit or undo. The only place that decides on a rollback.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::journal::Phase;
+use super::prepare::Ready;
+use super::run::{Done, Ending, Run};
+use super::stop::Stop;
+use crate::event::{EventKind, ServiceChange};
+use crate::executor::compose::changes;
+use crate::health;
+use crate::here;
+use crate::host::atomic;
+use crate::model::{
+    ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome,
+    Release, ReleaseId, Severity, Stage, Verdict,
+};
+
+/// Most services whose logs are collected after a failure.
+const EXPLAINED: usize = 5;
+
+/// How a switch is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Stop everything first.
+    pub down_first: bool,
+    /// The release runs already: its unhealthy services are recreated.
+    pub repair: bool,
+}
+
+impl Run {
+    /// Switches to a release and verifies it; when it fails, goes back to the one before.
+    pub async fn switch_to(&self, target: &Ready, before: Option<&Release>, manner: Manner) -> Ending {
+        let old = self.executor.containers(&target.site.project).await.unwrap_or_default();
+        let applied = self.stage(Stage::Deploying, self.apply(target, before, manner, &old)).await;
+        let services = self.services(target, &old).await;
+        let verified = match applied {
+            Ok(()) => self.stage(Stage::Verifying, self.verify_stage(target, before)).await,
+            Err(stop) => {
+                let project = &target.release.project;
+                let states = self.explain(project, &self.unwell(project).await).await;
+                Err(stop.because(&states))
+            }
+        };
+        let mut ending = match verified {
+            Ok(report) => self.commit(target, before, report).await,
+            Err(stop) => self.undo(target, before, &stop, manner).await,
+        };
+        ending.services = services;
+        ending.target = Some(target.release.id.clone());
+        ending.changed = true;
+        ending.before = before.cloned();
+        ending
+    }
+
+    async fn apply(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+        manner: Manner,
+        old: &[ContainerFacts],
+    ) -> Result<Done<()>, Stop> {
+        self.journal(Phase::Switching, before, Some(&target.release.id), &target.release.project, old)?;
+        if manner.down_first {
+            self.executor.down(&target.site, &[]).await?;
+        }
+        let force = if manner.repair { unwell_services(old) } else { Vec::new() };
+        self.executor.up(&target.site, &target.model, &force).await?;
+        Ok(Done::Did(()))
+    }
+
+    /// Tells what happened to each service.
+    async fn services(&self, target: &Ready, old: &[ContainerFacts]) -> BTreeMap<String, ServiceChange> {
+        let new = self.executor.containers(&target.site.project).await.unwrap_or_default();
+        let changes = changes(old, &new);
+        for (service, change) in &changes {
+            self.emitter
+                .emit(here!(), EventKind::ServiceChanged { service: service.clone(), change: *change });
+        }
+        changes
+    }
+
+    async fn verify_stage(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+    ) -> Result<Done<HealthReport>, Stop> {
+        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project, &[])?;
+        let report = self.verify(target, &target.release.app.health, true).await?;
+        Ok(Done::Did(report))
+    }
+
+    /// Asks a release's checks until they are answered.
+    ///
+    /// # Errors
+    /// A check that counts failed; its service's last log lines are told.
+    async fn verify(
+        &self,
+        target: &Ready,
+        spec: &HealthSpec,
+        cancellable: bool,
+    ) -> Result<HealthReport, Stop> {
+        let one_shot = &target.release.app.one_shot;
+        let environment = &self.job.environment;
+        let checks = self.executor.checks(
+            spec,
+            &target.model,
+            &target.site,
+            one_shot,
+            environment,
+            &target.variables,
+        )?;
+        let tell = |kind| self.emitter.emit(here!(), kind);
+        let cancelled = async {
+            if cancellable {
+                self.cancel.raised().await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        let report = health::verify(&checks, spec.timeout, &self.executor.docker, cancelled, &tell).await;
+        if cancellable && self.cancel.is_raised() {
+            return Err(Stop::Cancelled);
+        }
+        if report.is_acceptable() {
+            return Ok(report);
+        }
+        let failed: Vec<_> =
+            report.checks.iter().filter(|c| c.verdict == Verdict::Failed && !c.optional).collect();
+        let services: Vec<String> = checks
+            .iter()
+            .filter(|check| failed.iter().any(|result| result.name == check.name))
+            .filter_map(|check| check.service.clone())
+            .collect();
+        self.explain(&target.release.project, &services).await;
+        Err(unhealthy(&failed).into())
+    }
+
+    /// Returns the services of a project that are not as they should be.
+    async fn unwell(&self, project: &str) -> Vec<String> {
+        unwell_services(&self.executor.containers(project).await.unwrap_or_default())
+    }
+
+    /// Collects the last log lines of services (R000-42), and returns what each does in words.
+    async fn explain(&self, project: &str, services: &[String]) -> Vec<String> {
+        let mut states = Vec::new();
+        let mut told: Vec<&String> = services.iter().collect();
+        told.dedup();
+        for service in told.into_iter().take(EXPLAINED) {
+            if let Some(explanation) = health::explain_failure(&self.executor.docker, project, service).await
+            {
+                states.push(format!("`{service}` is {}", explanation.state));
+                self.emitter.emit(here!(), explanation.into());
+            }
+        }
+        states
+    }
+
+    /// From here on it is deployed: a cancel comes too late.
+    async fn commit(&self, target: &Ready, before: Option<&Release>, report: HealthReport) -> Ending {
+        let committed = self
+            .stage_to_its_end(Stage::Complete, async {
+                self.journal(
+                    Phase::Committing,
+                    before,
+                    Some(&target.release.id),
+                    &target.release.project,
+                    &[],
+                )?;
+                self.make_current(&target.release.id, before)?;
+                Ok(Done::Did(()))
+            })
+            .await;
+        let mut ending = Ending::of(Outcome::Succeeded);
+        if let Err(stop) = committed {
+            ending.outcome = Some(Outcome::Failed);
+            ending.errors.push(stop.failure());
+            ending.next_step = Some(
+                "the new release runs and is healthy, but could not be recorded; run `ffe-deploy recover`"
+                    .into(),
+            );
+        }
+        ending.urls = super::urls::of(&target.model, target.release.app.url.as_deref());
+        ending.checks.clone_from(&report.checks);
+        ending.health = Some(report);
+        ending.release = Some(target.release.clone());
+        ending
+    }
+
+    /// Points `current` at a release.
+    ///
+    /// # Errors
+    /// The root cannot be written.
+    pub fn make_current(&self, id: &ReleaseId, before: Option<&Release>) -> Result<(), Stop> {
+        atomic::point(&self.layout.current(), &Path::new("releases").join(id.as_str()))?;
+        // It runs again: nobody has stopped it on purpose any more.
+        std::fs::remove_file(self.layout.stopped()).ok();
+        let previous_release = before.map(|release| release.id.to_string());
+        self.emitter.emit(here!(), EventKind::ReleaseCommitted { release: id.to_string(), previous_release });
+        Ok(())
+    }
+
+    /// Puts the release before back, or, when there is none, stops what was started.
+    async fn undo(&self, target: &Ready, before: Option<&Release>, stop: &Stop, manner: Manner) -> Ending {
+        let mut ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
+        let again = before.filter(|before| before.id != target.release.id);
+        match again {
+            _ if manner.repair => {
+                ending.next_step = Some(
+                    "the release that was current is not healthy: roll back with `ffe-deploy rollback`"
+                        .into(),
+                );
+            }
+            _ if !target.release.app.automatic_rollback && *stop != Stop::Cancelled => {
+                ending.next_step = Some(
+                    "automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release".into(),
+                );
+            }
+            Some(before) => self.roll_back_to(before, target, stop, &mut ending).await,
+            None => self.stop_first(target, stop, &mut ending).await,
+        }
+        if ending.outcome == Some(Outcome::Failed) {
+            self.emitter.enter(Stage::Failed);
+        }
+        ending
+    }
+
+    async fn roll_back_to(&self, before: &Release, target: &Ready, stop: &Stop, ending: &mut Ending) {
+        let started = EventKind::RollbackStarted {
+            from_release: Some(target.release.id.to_string()),
+            to_release: before.id.to_string(),
+            reason: stop.reason(),
+        };
+        self.emitter.emit(here!(), started);
+        let back =
+            self.stage_to_its_end(Stage::RollingBack, self.put_back(before, Some(&target.release.id))).await;
+        match back {
+            Ok(report) => {
+                self.skip_to_rolled_back(before);
+                let cancelled = *stop == Stop::Cancelled;
+                ending.outcome = Some(if cancelled { Outcome::Cancelled } else { Outcome::RolledBack });
+                ending.health = Some(report);
+                ending.release = Some(before.clone());
+                ending.rolled_back_to = Some(before.id.clone());
+                ending.next_step =
+                    Some("mend what failed and deploy again; the release before runs and is healthy".into());
+            }
+            Err(worse) => {
+                ending.errors.push(worse.failure());
+                ending.next_step = Some(
+                    "look at the host now: neither the new release nor the one before is healthy".into(),
+                );
+            }
+        }
+    }
+
+    fn skip_to_rolled_back(&self, before: &Release) {
+        self.emitter.enter(Stage::RolledBack);
+        self.emitter.emit(here!(), EventKind::StageStarted {});
+        let began = std::time::Instant::now();
+        let reason = Some(format!("{} is back and healthy", before.version));
+        let outcome = crate::model::StageOutcome::Succeeded;
+        self.emitter.emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
+    }
+
+    /// Applies a release of before and verifies it as a deploy does.
+    ///
+    /// # Errors
+    /// It is not whole, cannot be applied, or is not healthy.
+    pub async fn put_back(
+        &self,
+        before: &Release,
+        failed: Option<&ReleaseId>,
+    ) -> Result<Done<HealthReport>, Stop> {
+        self.journal(Phase::Undoing, Some(before), failed, &before.project, &[])?;
+        let ready = self.ready(before.clone()).await?;
+        self.executor.up(&ready.site, &ready.model, &[]).await?;
+        let report = self.verify(&ready, &before.app.health, false).await?;
+        self.make_current(&before.id, None)?;
+        self.tell_untouched(before);
+        Ok(Done::Did(report))
+    }
+
+    /// In place the sources stay as the author left them: a rollback says so.
+    fn tell_untouched(&self, before: &Release) {
+        if self.layout.in_place().is_none() {
+            return;
+        }
+        let changed: Vec<&str> = self
+            .job
+            .bundle
+            .entries
+            .iter()
+            .filter(|(path, entry)| before.files.get(*path).is_none_or(|kind| *kind != entry.kind))
+            .map(|(path, _)| path.as_str())
+            .filter(|path| !before.app.compose_files.iter().any(|file| file == path))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let shown = changed.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        let more = changed.len().saturating_sub(10);
+        let notice = if more == 0 { shown } else { format!("{shown} and {more} more") };
+        let notice = format!("deployed in place: these files of the project were not put back: {notice}");
+        let hint = Some("put them back with git, or set `root:` to deploy whole releases".to_owned());
+        let code = "inplace.files".to_owned();
+        self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
+    }
+
+    /// The first deployment ever has nothing to go back to: its containers stay, stopped, for inspection.
+    async fn stop_first(&self, target: &Ready, stop: &Stop, ending: &mut Ending) {
+        let found = self.executor.containers(&target.release.project).await.unwrap_or_default();
+        let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
+        if let Err(error) = self.executor.stop(&ids).await {
+            ending.errors.push(error.report());
+        }
+        if *stop == Stop::Cancelled {
+            ending.outcome = Some(Outcome::Cancelled);
+        }
+        ending.next_step = Some(format!(
+            "there is no earlier release to go back to; the containers were stopped and kept: \
+             look at them with `docker ps -a --filter label=com.docker.compose.project={}`, mend the cause, and deploy again",
+            target.release.project
+        ));
+    }
+}
+
+fn unwell_services(containers: &[ContainerFacts]) -> Vec<String> {
+    let unwell = |container: &&ContainerFacts| match container.state {
+        ContainerState::Running => matches!(container.health, HealthState::Unhealthy | HealthState::Starting),
+        ContainerState::Exited => container.exit_code != Some(0),
+        _ => true,
+    };
+    let mut services: Vec<String> = containers.iter().filter(unwell).map(|c| c.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    services
+}
+
+fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
+    let words: Vec<String> = failed
+        .iter()
+        .map(|check| {
+            format!(
+                "`{}` is not healthy after {} s ({}): {}",
+                check.name,
+                check.waited_ms / 1000,
+                check.asked,
+                check.detail
+            )
+        })
+        .collect();
+    let hint = "look at the log lines above and at the service's configuration; then deploy again";
+    FailureReport::new(ErrorKind::HealthCheckError, "health.failed", words.join("; ")).hint(hint)
+}

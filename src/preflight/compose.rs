@@ -1,0 +1,244 @@
+//! Does Compose serve, and does the model keep the rules (C05, C20, R003-27, R003-43).
+
+use super::{Subject, listed};
+use crate::host::compose::ComposeError;
+use crate::host::docker::{Docker, DockerError};
+use crate::model::compose::{ComposeModel, Healthcheck, Service};
+use crate::model::{CheckProbe, Finding, Profile};
+
+/// `compose.installed`.
+pub(super) fn installed(subject: &Subject<'_>) -> Vec<Finding> {
+    vec![match subject.compose {
+        Ok(compose) => Finding::passed(
+            "compose.installed",
+            format!("Docker Compose {} is installed (`{}`)", compose.version(), compose.program()),
+        ),
+        Err(error) => {
+            let report = error.report();
+            Finding::error("compose.installed", report.message, report.hint.unwrap_or_default())
+        }
+    }]
+}
+
+/// `compose.file` and `compose.model`; nothing when it could not be read for a reason that is told elsewhere.
+pub(super) fn model(subject: &Subject<'_>) -> Vec<Finding> {
+    match subject.model {
+        Ok(model) => {
+            let count = model.services.len();
+            if count == 0 {
+                return vec![Finding::error(
+                    "compose.model",
+                    "the compose model has no active service",
+                    "add services, or name their profiles under `profiles:` in deployments.yaml",
+                )];
+            }
+            let files = listed(&subject.app.compose_files);
+            vec![Finding::passed("compose.model", format!("{files}: {count} active services"))]
+        }
+        Err(
+            ComposeError::NoDocker { .. }
+            | ComposeError::NotInstalled { .. }
+            | ComposeError::VersionOne { .. }
+            | ComposeError::EnvFileMissing { .. },
+        ) => Vec::new(),
+        Err(error) => {
+            let report = error.report();
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let message = crate::text::harmless(&format!("{}{cause}", report.message));
+            vec![Finding::error(&report.code, message, report.hint.unwrap_or_default())]
+        }
+    }
+}
+
+/// `compose.services`: those that must be there (C20).
+pub(super) fn services(subject: &Subject<'_>) -> Vec<Finding> {
+    let Some(model) = subject.known_model() else { return Vec::new() };
+    let required = &subject.app.required_services;
+    let missing: Vec<_> = required.iter().filter(|name| !model.services.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        return vec![Finding::error(
+            "compose.services",
+            format!("required services are not in the compose model, or not active: {}", listed(missing)),
+            "add them to the compose file, or name their profile under `profiles:` in deployments.yaml",
+        )];
+    }
+    let there = |name: &str| model.services.contains_key(name);
+    let lonely = match (there("backend"), there("frontend")) {
+        (true, false) => Some(("backend", "frontend")),
+        (false, true) => Some(("frontend", "backend")),
+        (true, true) | (false, false) => None,
+    };
+    match lonely.filter(|_| required.is_empty()) {
+        Some((one, other)) => vec![Finding::warning(
+            "compose.services",
+            format!("the compose file has service `{one}` but no service `{other}`"),
+            format!(
+                "add `{other}`, or say what must be there: `required_services: [{one}]` in deployments.yaml"
+            ),
+        )],
+        None => vec![Finding::passed("compose.services", "the required services are there")],
+    }
+}
+
+/// `compose.healthcheck`: one for each service that does not just run once (C20). Its own Dockerfile or image may
+/// have one, and a written check that speaks for the service counts.
+pub(super) async fn healthchecks(
+    subject: &Subject<'_>,
+    engine: Result<&Docker, &DockerError>,
+) -> Vec<Finding> {
+    let Some(model) = subject.known_model() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (name, service) in &model.services {
+        if service.healthcheck == Healthcheck::Present
+            || runs_once(subject, model, name, service)
+            || is_checked(subject, name)
+        {
+            continue;
+        }
+        if service.healthcheck == Healthcheck::Absent && image_has_one(service, engine).await {
+            continue;
+        }
+        findings.extend(no_healthcheck(subject, name, service));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::passed("compose.healthcheck", "every service has a healthcheck"));
+    }
+    findings
+}
+
+/// A service is not excused by having written nothing at all: that would be the rule's own hole.
+fn runs_once(subject: &Subject<'_>, model: &ComposeModel, name: &str, service: &Service) -> bool {
+    let wrote_restart = service.restart.is_some()
+        || service.deploy.as_ref().is_some_and(|deploy| deploy.restart_policy.is_some());
+    model.is_declared_one_shot(name, &subject.app.one_shot)
+        || (wrote_restart && model.is_one_shot(name, &subject.app.one_shot))
+}
+
+fn no_healthcheck(subject: &Subject<'_>, name: &str, service: &Service) -> Option<Finding> {
+    const RULE: &str = "compose.healthcheck";
+    let hint = format!(
+        "add `healthcheck:` to service `{name}`, or a check named `{name}` under `health.checks` in deployments.yaml"
+    );
+    let finding = if service.build.is_some() {
+        subject.strict(RULE, format!("service `{name}` is built here and has no healthcheck"), hint)
+    } else if matches!(subject.environment.profile, Profile::Dev | Profile::Testing) {
+        return None;
+    } else {
+        Finding::warning(RULE, format!("service `{name}` has no healthcheck"), hint)
+    };
+    Some(finding.detail("service", name))
+}
+
+/// Whether a written check bears the service's name, or is the documents' check of it.
+fn is_checked(subject: &Subject<'_>, service: &str) -> bool {
+    subject.app.health.checks.iter().any(|check| {
+        check.name == service
+            || matches!(&check.probe, CheckProbe::Preset(preset) if preset.service() == service)
+    })
+}
+
+/// Asks the Dockerfile of what is built, and the engine about an image that is there already.
+async fn image_has_one(service: &Service, engine: Result<&Docker, &DockerError>) -> bool {
+    if let Some(build) = &service.build {
+        let text = build.dockerfile_path().and_then(|path| std::fs::read_to_string(path).ok());
+        return has_healthcheck(&text.or_else(|| build.dockerfile_inline.clone()).unwrap_or_default());
+    }
+    let (Ok(docker), Some(image)) = (engine, &service.image) else { return false };
+    let Ok(found) = docker.client().inspect_image(image).await else { return false };
+    let test = found.config.and_then(|config| config.healthcheck).and_then(|check| check.test);
+    test.is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
+}
+
+/// Whether a Dockerfile's last HEALTHCHECK is one.
+fn has_healthcheck(dockerfile: &str) -> bool {
+    let mut checks = dockerfile.lines().rev().filter_map(|line| {
+        let (instruction, rest) = line.trim().split_once(char::is_whitespace)?;
+        instruction.eq_ignore_ascii_case("HEALTHCHECK").then(|| rest.trim())
+    });
+    checks.next().is_some_and(|rest| !rest.eq_ignore_ascii_case("NONE"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+    use crate::model::{CheckSpec, Severity};
+    use std::time::Duration;
+
+    const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
+
+    async fn health(bench: &Bench) -> Vec<(Severity, String)> {
+        let found = healthchecks(&bench.subject(), Err(&NO_ENGINE)).await;
+        found.into_iter().map(|f| (f.severity, f.message)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_built_service_without_healthcheck_is_an_error_in_production_and_a_warning_in_dev() {
+        let mut bench = Bench::new();
+        bench.model(
+            r#"{"services": {"backend": {"build": {"context": "@"}},
+                "cache": {"image": "redis:7", "restart": "always"},
+                "fine": {"build": {"context": "@"}, "healthcheck": {"test": ["CMD", "true"]}},
+                "migrate": {"build": {"context": "@"}, "restart": "no"}}}"#,
+        );
+        assert_eq!(
+            health(&bench).await,
+            [
+                (Severity::Error, "service `backend` is built here and has no healthcheck".to_owned()),
+                (Severity::Warning, "service `cache` has no healthcheck".to_owned()),
+            ]
+        );
+        bench.environment.profile = Profile::Dev;
+        assert_eq!(
+            health(&bench).await,
+            [(Severity::Warning, "service `backend` is built here and has no healthcheck".to_owned())]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_healthcheck_of_the_dockerfile_or_a_written_check_counts() {
+        let mut bench = Bench::new();
+        bench.write("Dockerfile", "FROM scratch\nHEALTHCHECK --interval=5s CMD true\n");
+        let json = r#"{"services": {"backend": {"build": {"context": "@"}}}}"#;
+        bench.model(json);
+        assert_eq!(health(&bench).await[0].0, Severity::Passed);
+        bench.write("Dockerfile", "FROM scratch\nHEALTHCHECK NONE\n");
+        assert_eq!(health(&bench).await[0].0, Severity::Error);
+        bench.app.health.checks.push(CheckSpec {
+            name: "backend".to_owned(),
+            probe: CheckProbe::Tcp { address: "localhost:1".to_owned() },
+            timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            optional: false,
+            optional_in: Vec::new(),
+        });
+        assert_eq!(health(&bench).await[0].0, Severity::Passed);
+    }
+
+    #[test]
+    fn a_backend_without_frontend_is_a_warning_unless_the_app_says_what_must_be_there() {
+        let mut bench = Bench::new();
+        bench.model(r#"{"services": {"backend": {}}}"#);
+        let found = services(&bench.subject()).remove(0);
+        assert_eq!(found.severity, Severity::Warning);
+        assert!(found.message.contains("no service `frontend`"));
+        bench.app.required_services = vec!["backend".to_owned()];
+        assert_eq!(services(&bench.subject())[0].severity, Severity::Passed);
+        bench.app.required_services.push("worker".to_owned());
+        let found = services(&bench.subject()).remove(0);
+        assert_eq!(found.severity, Severity::Error);
+        assert!(found.message.ends_with("not active: `worker`"));
+    }
+
+    #[test]
+    fn a_missing_compose_file_is_told_in_the_documents_words() {
+        let mut bench = Bench::new();
+        bench.model = Err(ComposeError::FileMissing { file: "docker-compose.yml".to_owned() });
+        let found = model(&bench.subject()).remove(0);
+        assert_eq!(
+            (found.rule.as_str(), found.message.as_str()),
+            ("compose.file", "Compose file not found: docker-compose.yml")
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! One conversation with the agent: frames go out, events and replies come in, the bundle travels.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
+
+use super::channel::{Channel, Ended, Ending, Input, Output};
+use crate::agent::protocol::{
+    self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply,
+};
+use crate::event::Event;
+use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest};
+use crate::text::{Redactor, harmless};
+
+/// Longest line of a reply: answers are larger than events.
+const LONGEST_REPLY: usize = 64 * LONGEST_EVENT;
+
+/// What the agent says.
+#[derive(Debug)]
+pub enum Message {
+    /// Something happened on the host.
+    Event(Box<Event>),
+    /// It answers.
+    Reply(Box<Reply>),
+    /// A line that is neither, harmless: it is told, and nothing more.
+    Noise(String),
+    /// The stream has ended.
+    End,
+}
+
+/// Why a conversation cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The connection is gone.
+    #[error("the connection to the agent was lost")]
+    Lost(#[from] FrameError),
+    /// The agent ended without a word.
+    #[error("the agent on the host ended before it was done: {}", .0.join(" | "))]
+    Ended(Vec<String>),
+    /// It said something that was not expected.
+    #[error("the agent on the host answered something unexpected ({0})")]
+    Unexpected(&'static str),
+    /// A file of the bundle cannot be read.
+    #[error("could not read {} for the bundle", path.display())]
+    Bundle {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file changed while it was sent.
+    #[error("{} changed while the deployment was prepared", .0.display())]
+    Changed(PathBuf),
+    /// The job cannot be said.
+    #[error("the job cannot be written as JSON")]
+    Job(#[source] serde_json::Error),
+}
+
+impl SessionError {
+    /// Returns the failure with its next step.
+    pub fn report(&self) -> FailureReport {
+        let (code, hint) = match self {
+            Self::Lost(_) | Self::Ended(_) => {
+                ("agent.lost", "run it again; `ffe-deploy status` shows what the host does")
+            }
+            Self::Unexpected(_) | Self::Job(_) => {
+                ("agent.protocol", "use one version of ffe-deploy for runner and host")
+            }
+            Self::Bundle { .. } => {
+                ("bundle.read", "make the file readable, or take it out with `bundle_exclude:`")
+            }
+            Self::Changed(_) => {
+                ("bundle.changed", "let nothing write to the project while it is deployed; run it again")
+            }
+        };
+        let mut message = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        FailureReport::new(ErrorKind::DeploymentError, code, message).hint(hint)
+    }
+}
+
+/// A conversation with one agent.
+pub struct Session {
+    stdin: Option<Input>,
+    messages: mpsc::Receiver<Message>,
+    ending: Option<Ending>,
+    /// What the host said of itself.
+    pub facts: HostFacts,
+}
+
+impl Session {
+    /// Greets the agent.
+    ///
+    /// # Errors
+    /// It does not answer, or speaks another version.
+    pub async fn open(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
+        let Channel { mut stdin, stdout, ending } = channel;
+        let (sender, messages) = mpsc::channel(256);
+        tokio::spawn(read(stdout, redactor, sender));
+        let greeting = Greeting { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into() };
+        let sent = protocol::send(
+            &mut stdin,
+            &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?),
+        )
+        .await;
+        let mut session =
+            Self { stdin: Some(stdin), messages, ending: Some(ending), facts: HostFacts::default() };
+        if sent.is_err() {
+            return Err(session.ended().await);
+        }
+        loop {
+            match session.next().await {
+                Message::Reply(reply) => match *reply {
+                    Reply::Hello { protocol: PROTOCOL, facts, .. } => {
+                        session.facts = facts;
+                        return Ok(session);
+                    }
+                    _ => return Err(SessionError::Unexpected("another greeting")),
+                },
+                Message::End => return Err(session.ended().await),
+                Message::Event(_) | Message::Noise(_) => {}
+            }
+        }
+    }
+
+    /// Returns what the agent says next.
+    pub async fn next(&mut self) -> Message {
+        self.messages.recv().await.unwrap_or(Message::End)
+    }
+
+    /// Hands the job over.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn send_job(&mut self, job: &Job) -> Result<(), SessionError> {
+        self.send(Frame::Job(serde_json::to_vec(job).map_err(SessionError::Job)?)).await
+    }
+
+    /// Sends one frame.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn send(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let Some(stdin) = &mut self.stdin else {
+            return Err(FrameError::Broken(io::ErrorKind::BrokenPipe.into()).into());
+        };
+        Ok(protocol::send(stdin, &frame).await?)
+    }
+
+    /// Sends what the host lacks of the bundle.
+    ///
+    /// # Errors
+    /// A file cannot be read or has changed, or the connection is gone.
+    pub async fn send_bundle(
+        &mut self,
+        app_dir: &Path,
+        bundle: &Manifest,
+        lacks: &[String],
+    ) -> Result<(), SessionError> {
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let files = files_of(app_dir, bundle, lacks);
+        let (sender, mut pieces) = mpsc::channel(4);
+        let packing =
+            tokio::task::spawn_blocking(move || pack(&files, Pieces { sender, waiting: Vec::new() }));
+        while let Some(piece) = pieces.recv().await {
+            self.send(Frame::Bundle(piece)).await?;
+        }
+        packing.await.map_err(|_| SessionError::Unexpected("packing the bundle ended early"))??;
+        self.send(Frame::Bundle(Vec::new())).await
+    }
+
+    /// Ends the conversation from our side, and returns how the agent ended.
+    pub async fn close(mut self) -> Option<Ended> {
+        drop(self.stdin.take());
+        let ending = self.ending.take()?;
+        Some(ending.ended().await)
+    }
+
+    async fn ended(&mut self) -> SessionError {
+        drop(self.stdin.take());
+        match self.ending.take() {
+            Some(ending) => SessionError::Ended(ending.ended().await.last_lines),
+            None => SessionError::Ended(Vec::new()),
+        }
+    }
+}
+
+/// Reads lines, and sorts them. What the host says is data: it is checked, and nothing in it is obeyed.
+async fn read(stdout: Output, redactor: Redactor, sender: mpsc::Sender<Message>) {
+    let mut lines = BufReader::new(stdout);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) if line.len() > LONGEST_REPLY => continue,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        if sender.send(sorted(text.trim_end(), &redactor)).await.is_err() {
+            return;
+        }
+    }
+    sender.send(Message::End).await.ok();
+}
+
+fn sorted(text: &str, redactor: &Redactor) -> Message {
+    if let Ok(reply) = serde_json::from_str::<Reply>(text) {
+        return Message::Reply(Box::new(reply));
+    }
+    match Event::from_foreign_line(text, redactor) {
+        Ok(event) => Message::Event(Box::new(event)),
+        Err(_) => Message::Noise(harmless(&text.chars().take(1000).collect::<String>())),
+    }
+}
+
+fn files_of(app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> BTreeMap<String, (PathBuf, u64)> {
+    let by_digest = bundle.entries.iter().filter_map(|(path, entry)| match &entry.kind {
+        EntryKind::File(digest) if lacks.contains(digest) => {
+            Some((digest.clone(), (app_dir.join(path), entry.size_bytes)))
+        }
+        _ => None,
+    });
+    by_digest.collect()
+}
+
+/// Writes the archive: each file under its digest, so that the host can check what came.
+fn pack(files: &BTreeMap<String, (PathBuf, u64)>, out: Pieces) -> Result<(), SessionError> {
+    let broken = |_| SessionError::Lost(FrameError::Broken(io::ErrorKind::BrokenPipe.into()));
+    let compressed = zstd::stream::write::Encoder::new(out, 3).map_err(broken)?;
+    let mut archive = tar::Builder::new(compressed);
+    for (digest, (path, size_bytes)) in files {
+        let unreadable = |source| SessionError::Bundle { path: path.clone(), source };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() != *size_bytes {
+            return Err(SessionError::Changed(path.clone()));
+        }
+        let mut header = tar::Header::new_ustar();
+        header.set_size(*size_bytes);
+        header.set_mode(0o600);
+        let limited = io::Read::take(file, *size_bytes);
+        archive.append_data(&mut header, digest, limited).map_err(broken)?;
+    }
+    let compressed = archive.into_inner().map_err(broken)?;
+    let mut out = compressed.finish().map_err(broken)?;
+    out.flush().map_err(broken)
+}
+
+/// Cuts the archive into the pieces that travel.
+struct Pieces {
+    sender: mpsc::Sender<Vec<u8>>,
+    waiting: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::take(&mut self.waiting);
+        self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}

@@ -1,0 +1,38 @@
+//! What tests of the built binary stand on: projects, hosts, a real engine, a real sshd, and ways to disturb them.
+//!
+//! A test begins with [`needs!`], makes a [`Project`] and a [`Host`] (and an [`Sshd`] where the release goes over
+//! SSH), runs the binary with [`Host::run`] and says how that must end with [`Run::exits`]. Everything that is made
+//! here has a name or a directory of its own and is removed on drop. Knows nothing of the crate that it tests.
+#![allow(dead_code, unused_imports, reason = "each test takes from here what it needs")]
+
+mod engine;
+mod events;
+mod host;
+mod http;
+mod image;
+mod ports;
+mod process;
+mod project;
+mod run;
+mod shim;
+mod sshd;
+mod tools;
+mod user;
+mod wait;
+mod web;
+
+pub(crate) use engine::SecondEngine;
+pub(crate) use events::{assert_gapless, validate_event};
+pub(crate) use host::Host;
+pub(crate) use http::{Response, get, post, request};
+pub(crate) use image::{base_image, shop_binary};
+pub(crate) use ports::free_port;
+pub(crate) use process::{alive, descendants, kill_all_of, kill_tree, mentioning, output};
+pub(crate) use project::Project;
+pub(crate) use run::{Ended, Run, Running};
+pub(crate) use shim::{Act, Shim};
+pub(crate) use sshd::{Sshd, SshdOptions};
+pub(crate) use tools::{needs, require};
+pub(crate) use user::User;
+pub(crate) use wait::{until, until_some};
+pub(crate) use web::{Reply, Request, Web};
