@@ -1,6 +1,6 @@
 //! The history on the target: one JSON file a deployment, newest read first, and where a rollback goes.
 //!
-//! [`write`] adds a record, [`read_all`] reads them, [`rollback_candidate`] chooses. Does not know Docker,
+//! [`write()`] adds a record, [`read_all`] reads them, [`rollback_candidate`] chooses. Does not know Docker,
 //! stages or events; what a record holds is [`crate::model::HistoryRecord`].
 
 use std::collections::BTreeMap;

@@ -6,14 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroize;
 
-/// What stands in the place of a secret.
-pub const REDACTED: &str = "***";
+mod forms;
+mod redact;
+
+pub use redact::{REDACTED, Redactor, SHORTEST_SECRET};
 
 /// A value that cannot be printed, and is wiped from memory when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -107,8 +105,9 @@ fn skip_csi(rest: &mut Rest<'_>) {
 }
 
 /// A control string ends with BEL or ST. An unended one takes its line with it, and no more: what follows must be seen.
+/// A carriage return ends a line, too.
 fn skip_string(rest: &mut Rest<'_>) {
-    while let Some(c) = rest.next_if(|c| *c != '\n') {
+    while let Some(c) = rest.next_if(|c| !matches!(c, '\n' | '\r')) {
         match c {
             '\u{7}' | '\u{9c}' => return,
             '\u{1b}' => {
@@ -125,7 +124,9 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Breaks what GitHub's runner obeys: `##[` anywhere, `::` as the first thing of a line.
+/// Breaks what GitHub's runner obeys: `##[` anywhere, `::` as the first thing of a line after white space (Unicode's,
+/// which is what both `trim_start` and the runner's `TrimStart` take away). The runner's search may ignore U+200B, as
+/// collation does, but it then counts characters: the word it reads starts with `[` or `:`, and is no command.
 fn break_commands(line: &mut String) {
     while line.contains("##[") {
         *line = line.replace("##[", "##\u{200b}[");
@@ -136,73 +137,107 @@ fn break_commands(line: &mut String) {
     }
 }
 
-/// Replaces every secret, in the forms in which one can leak: raw, base64, URL-encoded, JSON-escaped, and each line
-/// of one with several lines. Lines shorter than 4 characters are left alone: masking them would mask everything.
-#[derive(Clone, Default)]
-pub struct Redactor(Option<AhoCorasick>);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-/// Shortest value that is redacted; shorter ones are refused as secrets (DESIGN section 7).
-pub const SHORTEST_SECRET: usize = 4;
+    use super::*;
 
-impl Redactor {
-    /// Returns a redactor of these values.
-    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms: Vec<String> = values.into_iter().flat_map(forms_of).collect();
-        forms.retain(|form| form.len() >= SHORTEST_SECRET);
-        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        forms.dedup();
-        if forms.is_empty() {
-            return Self(None);
-        }
-        let matcher =
-            AhoCorasick::builder().match_kind(aho_corasick::MatchKind::LeftmostLongest).build(&forms);
-        Self(matcher.ok())
+    /// What the runner does with a line (actions/runner, `ActionCommand`), ordinal or ignoring U+200B.
+    fn runner_obeys(line: &str) -> bool {
+        let chars: Vec<char> = line.chars().collect();
+        let old = chars.windows(3).any(|three| three == ['#', '#', '[']);
+        old || line.trim_start().starts_with("::")
     }
 
-    /// Returns the text with every secret replaced by [`REDACTED`].
-    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match &self.0 {
-            Some(matcher) if matcher.is_match(text) => {
-                let mut clean = String::with_capacity(text.len());
-                matcher.replace_all_with(text, &mut clean, |_, _, out| {
-                    out.push_str(REDACTED);
-                    true
-                });
-                Cow::Owned(clean)
+    #[test]
+    fn workflow_commands_are_broken_but_readable() {
+        for (said, shown) in [
+            ("::add-mask::x", ":\u{200b}:add-mask::x"),
+            ("  \u{3000}\t::error::x", "  \u{3000} :\u{200b}:error::x"),
+            ("a ##[error]b", "a ##\u{200b}[error]b"),
+            ("###[[##[", "###\u{200b}[[##\u{200b}["),
+            ("ok std::fmt", "ok std::fmt"),
+        ] {
+            assert_eq!(harmless(said), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_out_cannot_join_the_rest_to_a_command() {
+        for said in
+            ["#\u{1b}[0m#[error]x", "##\u{7}[error]", ":\u{202e}:error::x", "\u{1b}]0;t\u{7}::error::x"]
+        {
+            assert!(!runner_obeys(&harmless(said)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn escape_sequences_go_and_the_text_around_them_stays() {
+        for (said, shown) in [
+            ("\u{1b}[1;31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}after", "after"),
+            ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("\u{9b}31mred", "red"),
+            ("\u{1b}(Bx", "x"),
+            ("\u{1b}Pq unended", ""),
+            ("50%\r100%", "50% 100%"),
+            ("\u{1b}]0;unended\rseen", " seen"),
+            ("user\u{202e}gpj.exe", "usergpj.exe"),
+        ] {
+            assert_eq!(harmless(said), shown, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn an_unended_sequence_takes_its_line_and_no_more() {
+        assert_eq!(harmless_lines("one\u{1b}]0;x\ntwo\r\n::three"), "one\ntwo\n:\u{200b}:three");
+    }
+
+    #[test]
+    fn a_secret_shows_itself_to_nobody_but_its_user() {
+        let secret = Secret::new("hunter22");
+        assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), (REDACTED, "hunter22"));
+    }
+
+    /// Text in which the dangerous characters are frequent.
+    fn nasty() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("##[".to_owned()),
+            Just("#".to_owned()),
+            Just("[".to_owned()),
+            Just("::".to_owned()),
+            Just(":".to_owned()),
+            Just("\u{1b}".to_owned()),
+            Just("\u{1b}]".to_owned()),
+            Just("\u{9b}".to_owned()),
+            Just("\u{200b}".to_owned()),
+            Just("\r\n".to_owned()),
+            Just("\u{2028}".to_owned()),
+            "(?s).{0,3}",
+            "[ \t\u{a0}]{0,2}",
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn harmless_text_can_do_nothing(said in nasty()) {
+            let shown = harmless(&said);
+            prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            prop_assert!(!runner_obeys(&shown), "{shown:?}");
+            prop_assert_eq!(harmless(&shown), shown.clone());
+            for line in harmless_lines(&said).lines() {
+                prop_assert!(!runner_obeys(line) && !line.chars().any(char::is_control), "{line:?}");
             }
-            _ => Cow::Borrowed(text),
         }
-    }
 
-    /// Redacts every string in a JSON value, keys excepted.
-    pub fn redact_json(&self, value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::String(text) => {
-                if let Cow::Owned(clean) = self.redact(text) {
-                    *text = clean;
-                }
-            }
-            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
-            serde_json::Value::Object(map) => map.values_mut().for_each(|item| self.redact_json(item)),
-            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+        #[test]
+        fn harmless_json_says_the_same_and_hides_commands(said in nasty()) {
+            let line = serde_json::Value::from(said.as_str()).to_string();
+            let shown = harmless_json(&line);
+            prop_assert!(!runner_obeys(&shown));
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), said);
         }
     }
-}
-
-/// The forms in which a value can appear in somebody's output.
-fn forms_of(value: &str) -> Vec<String> {
-    let mut forms = vec![value.to_owned(), value.trim().to_owned()];
-    forms.extend(value.lines().map(|line| line.trim().to_owned()));
-    let plain = forms.clone();
-    for text in plain {
-        forms.push(STANDARD.encode(&text));
-        forms.push(STANDARD_NO_PAD.encode(&text));
-        forms.push(URL_SAFE.encode(&text));
-        forms.push(URL_SAFE_NO_PAD.encode(&text));
-        forms.push(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string());
-        if let Ok(json) = serde_json::to_string(&text) {
-            forms.push(json[1..json.len() - 1].to_owned());
-        }
-    }
-    forms
 }

@@ -1,10 +1,12 @@
 //! The kinds of events and their own fields.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DeploymentResult;
-use crate::model::{FailureReport, Finding, Outcome, Severity, StageOutcome, Verdict};
+use crate::model::{ErrorKind, FailureReport, Finding, Outcome, Severity, StageOutcome, Verdict};
 
 /// What happened. Never a request, never a rendered sentence.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +34,7 @@ pub enum EventKind {
     },
     /// A stage began.
     StageStarted {},
-    /// A stage ended. `Failed` in [`Stage::Verifying`] is what starts the rollback.
+    /// A stage ended. `Failed` in `verifying` is what starts the rollback.
     StageFinished {
         /// How it ended.
         outcome: StageOutcome,
@@ -46,7 +48,8 @@ pub enum EventKind {
     /// A preflight check found something, or that all is well.
     FindingReported {
         /// What it found.
-        #[serde(flatten)]
+        #[serde(flatten, with = "FindingFields")]
+        #[schemars(with = "FindingFields")]
         finding: Finding,
     },
     /// One attempt of a health check was answered.
@@ -190,7 +193,8 @@ pub enum EventKind {
     /// Something failed.
     Failed {
         /// What, why, and the next step.
-        #[serde(flatten)]
+        #[serde(flatten, with = "FailureFields")]
+        #[schemars(with = "FailureFields")]
         failure: FailureReport,
     },
     /// The end. With `final: false` the host goes on, and has the last word in its own log.
@@ -201,6 +205,39 @@ pub enum EventKind {
         /// All there is to say.
         result: Box<DeploymentResult>,
     },
+}
+
+/// The keys of a finding on an event's line, where `message` is the event's own.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Finding")]
+struct FindingFields {
+    /// Stable id of the rule, such as `docker.running`.
+    rule: String,
+    /// How much it weighs.
+    severity: Severity,
+    /// What was found and what is wanted.
+    #[serde(rename = "found")]
+    message: String,
+    /// What to do; absent when passed.
+    hint: Option<String>,
+    /// The specific issues, by name (R000-67).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<String, String>,
+}
+
+/// The keys of a failure on an event's line, where `message` is the event's own.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "FailureReport")]
+struct FailureFields {
+    /// The documents' name for it.
+    error_kind: ErrorKind,
+    /// Stable code, such as `lease.busy` or `compose.file`.
+    code: String,
+    /// What happened, and what was not touched; one paragraph.
+    #[serde(rename = "problem")]
+    message: String,
+    /// What to do next: an order the reader can carry out.
+    hint: Option<String>,
 }
 
 /// A stage as a span (R000-47).

@@ -13,15 +13,19 @@ use crate::model::{AppName, CorrelationId, DeploymentId, EnvironmentName, Stage}
 
 mod clean;
 mod emitter;
+#[cfg(test)]
+pub(crate) mod examples;
 mod foreign;
 mod kind;
 mod result;
+mod schema;
 mod words;
 
 pub use emitter::{Context, Emitter, Here, Sink};
 pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, ImageHow, ServiceChange, Span, SpanStatus};
 pub use result::DeploymentResult;
+pub use schema::schema;
 
 /// Version of the event format; every line says it.
 pub const SCHEMA: u32 = 1;
@@ -30,12 +34,15 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Version of the format; 1.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// Which half saw it.
     pub origin: Origin,
     /// Gapless per origin, from 1.
+    #[schemars(range(min = 1))]
     pub seq: u64,
     /// UTC, RFC 3339, milliseconds.
+    #[schemars(extend("pattern" = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"))]
     pub timestamp: String,
     /// Weight as a word (C14).
     pub level: Level,
@@ -62,8 +69,10 @@ pub struct Event {
     /// Name of the machine that saw it.
     pub host: String,
     /// One trace a deployment, 32 hex digits (W3C Trace Context).
+    #[schemars(extend("pattern" = "^[0-9a-f]{32}$"))]
     pub trace_id: String,
     /// One span a stage, 16 hex digits.
+    #[schemars(extend("pattern" = "^[0-9a-f]{16}$"))]
     pub span_id: String,
     /// What happened, with its own fields.
     #[serde(flatten)]
@@ -115,6 +124,28 @@ impl Level {
             Self::Warning => "WARNING",
             Self::Error => "ERROR",
             Self::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// Why a word is not a level.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a level; write DEBUG, INFO, WARNING, ERROR or CRITICAL")]
+pub struct LevelError {
+    found: String,
+}
+
+impl std::str::FromStr for Level {
+    type Err = LevelError;
+    /// Takes the documents' words in any case, and `WARN` (C14).
+    fn from_str(word: &str) -> Result<Self, LevelError> {
+        match word.to_ascii_uppercase().as_str() {
+            "DEBUG" => Ok(Self::Debug),
+            "INFO" => Ok(Self::Info),
+            "WARNING" | "WARN" => Ok(Self::Warning),
+            "ERROR" => Ok(Self::Error),
+            "CRITICAL" => Ok(Self::Critical),
+            _ => Err(LevelError { found: crate::text::harmless(word).chars().take(80).collect() }),
         }
     }
 }

@@ -27,40 +27,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why a word is not a [`LogFormat`] or a level.
+/// Why a word is not a [`LogFormat`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not accepted; write one of {accepted}")]
-pub struct WordError {
+#[error("`{found}` is not a log format; write auto, human or json")]
+pub struct LogFormatError {
     found: String,
-    accepted: &'static str,
 }
 
 impl FromStr for LogFormat {
-    type Err = WordError;
-    fn from_str(word: &str) -> Result<Self, WordError> {
+    type Err = LogFormatError;
+    fn from_str(word: &str) -> Result<Self, LogFormatError> {
         match word {
             "auto" => Ok(Self::Auto),
             "human" => Ok(Self::Human),
             "json" => Ok(Self::Json),
-            _ => Err(WordError { found: text::harmless(word), accepted: "auto, human, json" }),
-        }
-    }
-}
-
-impl FromStr for Level {
-    type Err = WordError;
-    /// Takes the documents' words in any case, and `WARN` (C14).
-    fn from_str(word: &str) -> Result<Self, WordError> {
-        match word.to_ascii_uppercase().as_str() {
-            "DEBUG" => Ok(Self::Debug),
-            "INFO" => Ok(Self::Info),
-            "WARNING" | "WARN" => Ok(Self::Warning),
-            "ERROR" => Ok(Self::Error),
-            "CRITICAL" => Ok(Self::Critical),
-            _ => {
-                let accepted = "DEBUG, INFO, WARNING, ERROR, CRITICAL";
-                Err(WordError { found: text::harmless(word), accepted })
-            }
+            _ => Err(LogFormatError { found: text::harmless(word) }),
         }
     }
 }
@@ -174,7 +155,7 @@ impl<W: Write + Send> Reporter for Console<W> {
         if !quiet || !self.settings.for_people || self.settings.level > Level::Info {
             return Ok(());
         }
-        let time = words::duration(Duration::from_secs(now.saturating_duration_since(since).as_secs()));
+        let time = words::duration(now.saturating_duration_since(since));
         self.write_lines(&[Line::first(Level::Info, format!("  … {stage} for {time}"))])?;
         self.last_said = now;
         Ok(())
@@ -213,4 +194,205 @@ fn painted(line: &Line, colours: bool) -> String {
         _ => body,
     };
     format!("\u{1b}[{colour}m{word}\u{1b}[0m{gap}{body}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Origin, examples};
+    use crate::model::{Outcome, StageOutcome};
+
+    fn console(level: Level, for_people: bool, colours: bool) -> Console<Vec<u8>> {
+        let log_place = Some("/tmp/ffe-deploy/deploy-1.jsonl".to_owned());
+        Console::new(Vec::new(), ConsoleSettings { for_people, level, colours, log_place })
+    }
+
+    fn said(console: &Console<Vec<u8>>) -> String {
+        String::from_utf8(console.out.clone()).unwrap()
+    }
+
+    fn after(kind: EventKind) -> String {
+        let mut console = console(Level::Debug, true, false);
+        console.on_event(&examples::event(1, Origin::Agent, Stage::Verifying, kind)).unwrap();
+        said(&console)
+    }
+
+    #[test]
+    fn a_rollback_reads_well_at_three_in_the_morning() {
+        let mut console = console(Level::Info, true, false);
+        for event in examples::all() {
+            console.on_event(&event).unwrap();
+        }
+        let story = said(&console);
+        for part in [
+            "[INFO]  ffe-deploy 0.1.0: deploy shop 1.2.0 to production\n",
+            "[INFO]  ▸ validating\n",
+            "[WARN]    ! host.disk: 8.1 GB are free; 20 GB are recommended\n",
+            "            → free space below /srv\n",
+            "[INFO]    docker compose build\n          │ #7 [backend 2/4] RUN pip install",
+            "[INFO]    image of backend: shop-backend built, 152.3 MB\n",
+            "[INFO]  ✓ deploying  4.3 s\n",
+            "[ERROR]   ✗ backend is unhealthy\n",
+            "its last 2 log lines:\n          │ Traceback (most recent call last):\n          │ KeyError: 'DB_URL'\n",
+            "[ERROR] ✗ `backend` did not become healthy within 60 s: connection refused\n",
+            "[WARN]  ↺ rolling back from deploy-20261121064000-1b9d6bcd to deploy-20261120120000-7c9e6679\n",
+        ] {
+            assert!(story.contains(part), "{part}\n--- is not in\n{story}");
+        }
+        let end = story.split("[ERROR] ✗ deploy of shop").nth(1).unwrap();
+        assert_eq!(
+            end,
+            " to production: rolled_back (exit 4): the new release failed; the previous one is back and verified
+          1. `backend` did not become healthy within 60 s: connection refused
+            → read its last log lines above, then run `ffe-deploy logs production backend`
+          version       1.2.0  (before: 1.1.0)
+          release       deploy-20261120120000-7c9e6679
+          rolled back   to deploy-20261120120000-7c9e6679
+          backup        /srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst
+          health        healthy
+          took          1 min 23 s
+          url           http://shop.example.com:8000  (backend)
+          deployment    deploy-20261121064000-1b9d6bcd
+          event log     /tmp/ffe-deploy/deploy-1.jsonl
+          Next: run `ffe-deploy logs production backend`, mend it, and deploy again
+"
+        );
+    }
+
+    #[test]
+    fn a_healthy_check_is_told_in_the_documents_words() {
+        let kind = EventKind::CheckFinished {
+            check: "backend".into(),
+            verdict: crate::model::Verdict::Passed,
+            latency_ms: 12,
+            waited_ms: 3_200,
+            attempts: 4,
+            asked: "GET http://localhost:8000/health".into(),
+            detail: "200".into(),
+            optional: false,
+        };
+        assert_eq!(after(kind), "[INFO]    ✓ backend is healthy (200; 12 ms, after 3.2 s)\n");
+    }
+
+    #[test]
+    fn texts_of_several_lines_stay_below_each_other() {
+        let kind = EventKind::Noticed {
+            code: "host.key".into(),
+            notice: "one\ntwo".into(),
+            hint: Some("three\nfour".into()),
+            severity: crate::model::Severity::Warning,
+        };
+        let expected =
+            "[WARN]  host.key: one\n                  two\n            → three\n              four\n";
+        assert_eq!(after(kind), expected);
+    }
+
+    #[test]
+    fn what_a_container_says_is_no_command_even_if_nobody_cleaned_it() {
+        let text = "\u{1b}[2J::error::x ##[error]y";
+        let shown = after(EventKind::LogLine { source: "::warning::".into(), text: text.into() });
+        assert!(!shown.contains("##[") && !shown.contains('\u{1b}'), "{shown:?}");
+        assert!(shown.lines().all(|line| !line.trim_start().starts_with("::")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_level_leaves_out_what_is_lighter_for_people_and_in_json() {
+        for for_people in [true, false] {
+            let mut quiet = console(Level::Error, for_people, false);
+            let mut result = examples::result();
+            (result.outcome, result.status) = (Outcome::Succeeded, Outcome::Succeeded.status());
+            let end = EventKind::DeploymentFinished { is_final: true, result: Box::new(result) };
+            quiet
+                .on_event(&examples::event(1, Origin::Agent, Stage::Verifying, EventKind::StageStarted {}))
+                .unwrap();
+            quiet.on_event(&examples::event(2, Origin::Agent, Stage::Complete, end)).unwrap();
+            quiet.tick(Instant::now() + QUIET * 2).unwrap();
+            assert_eq!(said(&quiet), "");
+        }
+    }
+
+    #[test]
+    fn json_is_the_events_as_they_are() {
+        let mut console = console(Level::Debug, false, true);
+        let events = examples::all();
+        for event in &events {
+            console.on_event(event).unwrap();
+        }
+        let lines: Vec<Event> =
+            said(&console).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), events.len());
+    }
+
+    #[test]
+    fn a_silent_stage_shows_that_it_goes_on_every_ten_seconds_until_it_ends() {
+        let mut console = console(Level::Info, true, false);
+        let event = |kind| examples::event(1, Origin::Agent, Stage::Deploying, kind);
+        console.on_event(&event(EventKind::StageStarted {})).unwrap();
+        let start = Instant::now();
+        for second in 1..=25 {
+            console.tick(start + Duration::from_millis(second * 1000 + 100)).unwrap();
+        }
+        assert_eq!(
+            said(&console),
+            "[INFO]  ▸ deploying\n[INFO]    … deploying for 10 s\n[INFO]    … deploying for 20 s\n"
+        );
+        let span = crate::event::Span {
+            name: "deploying".into(),
+            duration_ms: 1,
+            status: crate::event::SpanStatus::Ok,
+        };
+        let end =
+            EventKind::StageFinished { outcome: StageOutcome::Succeeded, took_ms: 1, reason: None, span };
+        console.on_event(&event(end)).unwrap();
+        let length = console.out.len();
+        console.tick(start + Duration::from_secs(90)).unwrap();
+        assert_eq!(console.out.len(), length);
+    }
+
+    #[test]
+    fn the_prefixes_have_the_documents_colours_on_a_terminal_only() {
+        let mut console = console(Level::Debug, true, true);
+        for event in examples::all() {
+            console.on_event(&event).unwrap();
+        }
+        let shown = said(&console);
+        for prefix in ["\u{1b}[32m[INFO]\u{1b}[0m", "\u{1b}[33m[WARN]\u{1b}[0m", "\u{1b}[31m[ERROR]\u{1b}[0m"]
+        {
+            assert!(shown.contains(prefix), "{prefix:?}");
+        }
+        assert!(
+            shown.lines().all(|line| line.matches("\u{1b}[0m").count() * 2 == line.matches('\u{1b}').count())
+        );
+    }
+
+    #[test]
+    fn the_surroundings_decide_on_lines_and_colours() {
+        let fitting = |format, terminal, set: &'static [&'static str]| {
+            let settings = ConsoleSettings::fitting(format, Level::Info, terminal, |name| {
+                set.contains(&name).then(|| "1".to_owned())
+            });
+            (settings.for_people, settings.colours)
+        };
+        assert_eq!(fitting(LogFormat::Auto, true, &[]), (true, true));
+        assert_eq!(fitting(LogFormat::Auto, true, &["NO_COLOR"]), (true, false));
+        assert_eq!(fitting(LogFormat::Auto, false, &[]), (false, false));
+        assert_eq!(fitting(LogFormat::Auto, false, &["GITHUB_ACTIONS"]), (true, false));
+        assert_eq!(fitting(LogFormat::Json, true, &["GITHUB_ACTIONS"]), (false, false));
+        assert_eq!(fitting(LogFormat::Human, false, &[]), (true, false));
+        assert_eq!("yaml".parse::<LogFormat>().unwrap_err().to_string().matches("json").count(), 1);
+    }
+
+    #[test]
+    fn a_log_file_is_private_and_added_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/deploy.log");
+        for _ in 0..2 {
+            let mut file = Console::log_file(&path, Level::Warning).unwrap();
+            examples::all().iter().for_each(|event| file.on_event(event).unwrap());
+        }
+        let heavy = examples::all().iter().filter(|event| event.level >= Level::Warning).count();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), heavy * 2);
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

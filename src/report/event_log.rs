@@ -86,3 +86,61 @@ impl Reporter for EventLog {
             .map_err(|source| ReportError::Write { place: self.path.display().to_string(), source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::examples;
+
+    #[test]
+    fn every_event_is_a_line_the_end_is_the_last_and_nobody_else_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/log.jsonl");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "of another run\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut log = EventLog::create(&path).unwrap();
+        let events = examples::all();
+        for (at, event) in events.iter().enumerate() {
+            log.on_event(event).unwrap();
+            let lines = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(lines.lines().count(), at + 1, "written as it happens");
+        }
+        log.on_event(&events[1]).unwrap();
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (last["event"].as_str(), lines.lines().count()),
+            (Some("deployment_finished"), events.len())
+        );
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn directories_that_had_to_be_made_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EventLog::create(&dir.path().join("ffe-deploy/log.jsonl")).unwrap();
+        assert_eq!(log.path().parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let below_a_file = log.path().join("x.jsonl");
+        assert!(EventLog::create(&below_a_file).is_err());
+    }
+
+    #[test]
+    fn the_default_place_is_never_the_project() {
+        let id = "deploy-1".parse().unwrap();
+        let place = |set: &[(&str, &str)]| {
+            let found =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            default_place(found, &id).display().to_string()
+        };
+        let all = [("RUNNER_TEMP", "/r"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(place(&all), "/r/ffe-deploy/deploy-1.jsonl");
+        assert_eq!(place(&all[1..]), "/x/ffe-deploy/deploy-1.jsonl");
+        assert_eq!(place(&all[2..]), "/h/.local/state/ffe-deploy/deploy-1.jsonl");
+        assert_eq!(
+            place(&[("RUNNER_TEMP", ""), ("XDG_STATE_HOME", "here"), ("HOME", "/h")]),
+            place(&all[2..])
+        );
+        assert!(place(&[]).starts_with('/'));
+    }
+}

@@ -8,12 +8,17 @@ use std::time::Instant;
 use crate::event::{Event, Sink};
 
 pub mod console;
+pub mod diagnostics;
 pub mod event_log;
+pub mod human;
+pub mod json;
 mod lines;
+mod rotating;
 pub mod summary;
 pub mod words;
 
-pub use console::{Console, ConsoleSettings, LogFormat, WordError};
+pub use console::{Console, ConsoleSettings, LogFormat, LogFormatError};
+pub use diagnostics::{Bridge, DiagnosticsSettings};
 pub use event_log::EventLog;
 
 /// Shows events to one audience: a log, the pull request, a channel, the ledger.
@@ -159,4 +164,63 @@ fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     crate::text::harmless(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::event::examples;
+
+    /// Fails from its `lasts`-th event on.
+    struct Frail {
+        name: &'static str,
+        lasts: usize,
+        heard: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Reporter for Frail {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+
+        fn on_event(&mut self, event: &Event) -> Result<(), ReportError> {
+            self.heard.lock().unwrap().push(format!("{} {}", self.name, event.seq));
+            self.lasts -= 1;
+            if self.lasts > 0 {
+                return Ok(());
+            }
+            let source = io::Error::other("::error::disk full");
+            Err(ReportError::Write { place: "/dev/full".into(), source })
+        }
+
+        fn on_muted(&mut self, muted: &Muted) -> Result<(), ReportError> {
+            self.heard.lock().unwrap().push(format!("{} hears of {}", self.name, muted.reporter));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reporter_that_fails_is_muted_and_named_and_the_others_go_on() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut hub = Hub::new();
+        hub.add(Frail { name: "frail", lasts: 1, heard: heard.clone() });
+        hub.add(Frail { name: "sound", lasts: 100, heard: heard.clone() });
+        for event in &examples::all()[..2] {
+            hub.publish(event);
+        }
+        assert_eq!(*heard.lock().unwrap(), ["frail 1", "sound 1", "sound hears of frail", "sound 2"]);
+        let cause = "could not write to /dev/full: ::error::disk full".to_owned();
+        assert_eq!(hub.muted(), [Muted { reporter: "frail", cause }]);
+    }
+
+    #[test]
+    fn a_full_disk_mutes_the_event_log_and_the_console_says_so() {
+        let full = std::path::Path::new("/dev/full");
+        let mut hub = Hub::new();
+        hub.add(EventLog::create(full).unwrap());
+        hub.publish(&examples::all()[0]);
+        assert_eq!(hub.muted()[0].reporter, "event log");
+    }
 }

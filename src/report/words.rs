@@ -9,7 +9,8 @@ pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0 => format!("{} ms", time.as_millis()),
-        1..60 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
+        1..10 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
+        10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
@@ -18,6 +19,12 @@ pub fn duration(time: Duration) -> String {
 /// Returns milliseconds as [`duration`] does.
 pub fn duration_ms(milliseconds: u64) -> String {
     duration(Duration::from_millis(milliseconds))
+}
+
+/// Returns a number of things: `1 error`, `2 errors`.
+pub fn count(number: usize, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
 }
 
 /// Returns a size in decimal units, as `docker images` shows it: `152.3 MB`.
@@ -49,7 +56,7 @@ mod tests {
     #[test]
     fn durations_and_sizes_are_short_and_have_their_unit() {
         let read = [0, 340, 1_250, 59_999, 125_000, 3_720_000].map(duration_ms);
-        assert_eq!(read, ["0 ms", "340 ms", "1.2 s", "59.9 s", "2 min 05 s", "1 h 02 min"]);
+        assert_eq!(read, ["0 ms", "340 ms", "1.2 s", "59 s", "2 min 05 s", "1 h 02 min"]);
         assert_eq!([999, 152_300_000].map(size), ["999 B", "152.3 MB"]);
     }
 }

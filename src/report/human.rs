@@ -1,0 +1,444 @@
+//! Answers as people read them: a headline, facts, tables. Plain text without colours; every value is harmless.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+
+use super::{summary, words};
+use crate::event::DeploymentResult;
+use crate::model::{
+    BackupListed, CheckAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry, ListAnswer, Severity,
+    StatusAnswer, ValidateAnswer, Verdict,
+};
+use crate::text::{harmless, harmless_lines};
+
+/// Returns the answer of `status`. `width` is that of the terminal, in columns; without one nothing is wrapped.
+pub fn status(answer: &StatusAnswer, width: Option<u16>) -> String {
+    let mut page = Page::new(format!("{} in {}: {}", answer.app, answer.environment, in_a_word(answer)));
+    if let Some(current) = &answer.current {
+        page.fact("version", &current.version);
+        page.fact("release", &format!("{}  (since {})", current.id, time(current.deployed_at)));
+    }
+    page.fact("project", &answer.project);
+    page.fact("root", &answer.root);
+    if let Some(last) = &answer.last_deployment {
+        let ended = time(last.ended_at);
+        page.fact("last", &format!("{} of {}: {} at {ended}", last.verb, last.version, last.outcome));
+    }
+    if let Some(lease) = &answer.lease {
+        let run = lease.run_url.as_ref().map(|url| format!("  {url}")).unwrap_or_default();
+        let (id, who, since) = (&lease.deployment_id, &lease.who, time(lease.since));
+        page.fact("under way", &format!("{id} by {who} in {} since {since}{run}", lease.stage));
+    }
+    if let Some(unfinished) = &answer.unfinished {
+        let (id, since) = (&unfinished.deployment_id, time(unfinished.since));
+        page.fact("unfinished", &format!("{id} stopped in {} (began {since})", unfinished.stage));
+        page.fact("", "→ end it with `ffe-deploy recover`; the next deploy does so, too");
+    }
+    for (service, url) in &answer.urls {
+        page.fact("url", &format!("{url}  ({service})"));
+    }
+    if !answer.volumes.is_empty() {
+        page.fact("volumes", &answer.volumes.join(", "));
+    }
+    page.table(
+        width,
+        &["SERVICE", "CONTAINER", "STATE", "HEALTH", "IMAGE", "STARTED"],
+        container_rows(answer),
+    );
+    if let Some(report) = &answer.health {
+        page.table(width, &CHECK_HEADINGS, check_rows(&HealthAnswer::from(report)));
+    }
+    page.end()
+}
+
+/// Returns the answer of `health`.
+pub fn health(answer: &HealthAnswer, width: Option<u16>) -> String {
+    let mut page = Page::new(summary::health_text(answer.status).to_owned());
+    page.table(width, &CHECK_HEADINGS, check_rows(answer));
+    page.end()
+}
+
+/// Returns the answer of `validate`: errors first, then warnings, each with what to do, then what is well.
+pub fn validate(answer: &ValidateAnswer) -> String {
+    let count = |severity| answer.findings.iter().filter(|finding| finding.severity == severity).count();
+    let errors = words::count(count(Severity::Error), "error");
+    let warnings = words::count(count(Severity::Warning), "warning");
+    let word = if answer.passed { "✓ passed" } else { "✗ failed" };
+    let checks = words::count(answer.findings.len(), "check");
+    let mut page = Page::new(format!("{word}: {checks}, {errors}, {warnings}"));
+    for (severity, mark) in [(Severity::Error, "✗"), (Severity::Warning, "!"), (Severity::Passed, "✓")] {
+        for finding in answer.findings.iter().filter(|finding| finding.severity == severity) {
+            page.paragraph(&format!("  {mark} "), &format!("{}: {}", finding.rule, finding.message));
+            for (name, value) in &finding.details {
+                page.paragraph("      ", &format!("{name}: {value}"));
+            }
+            if let Some(hint) = &finding.hint {
+                page.paragraph("    → ", hint);
+            }
+        }
+    }
+    page.end()
+}
+
+/// Returns the answer of `list`.
+pub fn list(answer: &ListAnswer, width: Option<u16>) -> String {
+    let apps = answer.apps.iter().map(|app| vec![app.name.to_string(), app.kind.clone(), app.path.clone()]);
+    let environments = answer.environments.iter().map(|environment| {
+        vec![
+            environment.name.to_string(),
+            environment.profile.as_str().to_owned(),
+            environment.target.clone(),
+        ]
+    });
+    let mut page = Page::default();
+    page.table(width, &["APP", "TYPE", "PATH"], apps);
+    page.table(width, &["ENVIRONMENT", "PROFILE", "TARGET"], environments);
+    page.end()
+}
+
+/// Returns the answer of `history`, newest first.
+pub fn history(entries: &[HistoryEntry], width: Option<u16>) -> String {
+    if entries.is_empty() {
+        return "no deployment is recorded\n".to_owned();
+    }
+    let headings = ["ENDED", "VERB", "VERSION", "OUTCOME", "TOOK", "RELEASE", "BY", "DEPLOYMENT"];
+    let mut page = Page::default();
+    page.table(width, &headings, entries.iter().filter_map(history_row));
+    for entry in entries {
+        if let HistoryEntry::Unreadable { file, unreadable } = entry {
+            page.paragraph("! ", &format!("{file} cannot be read: {unreadable}"));
+        }
+    }
+    page.end()
+}
+
+/// Returns the answer of `backup list`, in the order given.
+pub fn backups(backups: &[BackupListed], width: Option<u16>) -> String {
+    if backups.is_empty() {
+        return "there is no backup\n".to_owned();
+    }
+    let rows = backups.iter().map(|backup| {
+        let release = backup.release.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let state = backup.problem.clone().unwrap_or_else(|| backup.includes.join(", "));
+        vec![backup.name.clone(), time(backup.created_at), words::size(backup.size_bytes), release, state]
+    });
+    let mut page = Page::default();
+    page.table(width, &["ARCHIVE", "TAKEN", "SIZE", "RELEASE", "HOLDS"], rows);
+    page.end()
+}
+
+/// Returns the end of a deployment, for stdout: the console tells the rest.
+pub fn result(result: &DeploymentResult) -> String {
+    let mut page = Page::new(summary::headline(result));
+    for (name, value) in summary::facts(result, None) {
+        page.fact(&name, &value);
+    }
+    page.end()
+}
+
+const CHECK_HEADINGS: [&str; 5] = ["CHECK", "VERDICT", "LATENCY", "ASKED", "ANSWER"];
+
+fn in_a_word(answer: &StatusAnswer) -> &'static str {
+    match (&answer.current, answer.stopped, &answer.health) {
+        (None, _, _) => "nothing is deployed",
+        (Some(_), true, _) => "stopped",
+        (Some(_), false, Some(health)) => summary::health_text(health.overall),
+        (Some(_), false, None) if answer.overall => "running",
+        (Some(_), false, None) => "not as it should be",
+    }
+}
+
+fn container_rows(answer: &StatusAnswer) -> impl Iterator<Item = Vec<String>> {
+    answer.containers.iter().map(|container| {
+        let started = container.started_at.as_deref().and_then(|at| at.parse().ok());
+        vec![
+            container.service.clone(),
+            container.name.clone(),
+            state_word(container.state).to_owned(),
+            health_word(container.health).to_owned(),
+            container.image.clone(),
+            started.map_or_else(|| "-".to_owned(), time),
+        ]
+    })
+}
+
+fn check_rows(answer: &HealthAnswer) -> Vec<Vec<String>> {
+    let row = |(name, check): (&String, &CheckAnswer)| {
+        let verdict = match (check.verdict, check.optional) {
+            (Verdict::Passed, _) => "✓ healthy",
+            (Verdict::Skipped, _) => "- skipped",
+            (Verdict::Failed, false) => "✗ unhealthy",
+            (Verdict::Failed, true) => "! unhealthy, optional",
+        };
+        let latency = format!("{} ms", check.latency_ms);
+        vec![name.clone(), verdict.to_owned(), latency, check.asked.clone(), check.detail.clone()]
+    };
+    answer.checks.iter().map(row).collect()
+}
+
+fn history_row(entry: &HistoryEntry) -> Option<Vec<String>> {
+    let record = entry.record()?;
+    let outcome = match &record.rolled_back_to {
+        Some(release) => format!("{} to {release}", record.outcome),
+        None => record.outcome.to_string(),
+    };
+    let took = std::time::Duration::try_from_secs_f64(record.duration_seconds).unwrap_or_default();
+    Some(vec![
+        time(record.timestamp),
+        record.verb.clone(),
+        record.version.clone(),
+        outcome,
+        words::duration(took),
+        record.release.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        record.who.clone(),
+        record.deployment_id.to_string(),
+    ])
+}
+
+fn state_word(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running => "running",
+        ContainerState::Paused => "paused",
+        ContainerState::Restarting => "restarting",
+        ContainerState::Removing => "removing",
+        ContainerState::Exited => "exited",
+        ContainerState::Dead => "dead",
+    }
+}
+
+fn health_word(health: HealthState) -> &'static str {
+    match health {
+        HealthState::None => "-",
+        HealthState::Starting => "starting",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    }
+}
+
+/// UTC to the second, as people compare it.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// What is printed, part below part.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn new(headline: String) -> Self {
+        Self(format!("{}\n", harmless(&headline)))
+    }
+
+    fn fact(&mut self, name: &str, value: &str) {
+        self.0.push_str(&format!("  {name:<12} {}\n", harmless(value)));
+    }
+
+    fn paragraph(&mut self, lead: &str, text: &str) {
+        let gap = " ".repeat(lead.chars().count());
+        for (at, line) in harmless_lines(text).lines().enumerate() {
+            let lead = if at == 0 { lead } else { gap.as_str() };
+            self.0.push_str(&format!("{lead}{line}\n"));
+        }
+    }
+
+    fn table(&mut self, width: Option<u16>, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(headings.iter().copied());
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        for row in rows {
+            table.add_row(row.iter().map(|cell| harmless(cell)));
+        }
+        if table.is_empty() {
+            return;
+        }
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        for line in table.lines() {
+            self.0.push_str(line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()));
+            self.0.push('\n');
+        }
+    }
+
+    fn end(self) -> String {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{
+        ArchiveFormat, ContainerStatus, CurrentRelease, Finding, HealthReport, LastDeployment, LeaseHolder,
+        ListedApp, ListedEnvironment, Outcome, Profile, Stage, Unfinished,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    fn answer() -> StatusAnswer {
+        let container = |service: &str, health, started: Option<&str>| ContainerStatus {
+            name: format!("shop-{service}-1"),
+            service: service.into(),
+            state: ContainerState::Running,
+            health,
+            image: format!("shop/{service}:1.1.0"),
+            started_at: started.map(str::to_owned),
+        };
+        StatusAnswer {
+            app: "shop".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+            project: "shop".into(),
+            root: "/srv/shop/production".into(),
+            current: Some(CurrentRelease {
+                id: "deploy-1".parse().unwrap(),
+                version: "1.1.0".into(),
+                deployed_at: at(0),
+            }),
+            last_deployment: Some(LastDeployment {
+                deployment_id: "deploy-2".parse().unwrap(),
+                verb: "deploy".into(),
+                version: "1.2.0".into(),
+                outcome: Outcome::RolledBack,
+                ended_at: at(60),
+            }),
+            unfinished: Some(Unfinished {
+                deployment_id: "deploy-3".parse().unwrap(),
+                stage: Stage::Deploying,
+                since: at(70),
+            }),
+            stopped: false,
+            containers: vec![
+                container("backend", HealthState::Healthy, Some("2026-09-21T14:13:20.123456789Z")),
+                container("db", HealthState::None, None),
+            ],
+            health: Some(HealthReport::of(crate::event::examples::result().checks)),
+            overall: false,
+            volumes: vec!["shop_data".into()],
+            urls: BTreeMap::from([("backend".into(), "http://localhost:8000".into())]),
+            lease: Some(LeaseHolder {
+                deployment_id: "deploy-4".parse().unwrap(),
+                who: "ada".into(),
+                run_url: Some("https://github.example/runs/1".into()),
+                since: at(80),
+                stage: Stage::Pulling,
+            }),
+        }
+    }
+
+    #[test]
+    fn status_says_what_runs_since_when_and_who_is_at_it() {
+        let expected = "shop in production: unhealthy
+  version      1.1.0
+  release      deploy-1  (since 2026-09-21 14:13:20Z)
+  project      shop
+  root         /srv/shop/production
+  last         deploy of 1.2.0: rolled_back at 2026-09-21 14:14:20Z
+  under way    deploy-4 by ada in pulling since 2026-09-21 14:14:40Z  https://github.example/runs/1
+  unfinished   deploy-3 stopped in deploying (began 2026-09-21 14:14:30Z)
+               → end it with `ffe-deploy recover`; the next deploy does so, too
+  url          http://localhost:8000  (backend)
+  volumes      shop_data
+
+SERVICE  CONTAINER       STATE    HEALTH   IMAGE               STARTED
+backend  shop-backend-1  running  healthy  shop/backend:1.1.0  2026-09-21 14:13:20Z
+db       shop-db-1       running  -        shop/db:1.1.0       -
+
+CHECK    VERDICT      LATENCY  ASKED                             ANSWER
+backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection refused
+";
+        assert_eq!(status(&answer(), None), expected);
+        let narrow = status(&answer(), Some(60));
+        assert!(narrow.lines().skip_while(|line| !line.is_empty()).all(|line| line.chars().count() <= 60));
+    }
+
+    #[test]
+    fn status_without_a_release_and_of_a_stopped_one_say_so() {
+        let stopped = StatusAnswer { stopped: true, ..answer() };
+        assert!(status(&stopped, None).starts_with("shop in production: stopped\n"));
+        let nothing = StatusAnswer { current: None, containers: vec![], ..answer() };
+        assert!(status(&nothing, None).starts_with("shop in production: nothing is deployed\n"));
+    }
+
+    #[test]
+    fn validate_puts_errors_first_with_what_to_do() {
+        let findings = vec![
+            Finding::passed("docker.running", "the daemon answers"),
+            Finding::error("compose.file", "there is no `docker-compose.yml`", "add it")
+                .detail("looked in", "/srv"),
+            Finding::warning("host.disk", "8 GB are free", "free some"),
+        ];
+        assert_eq!(
+            validate(&ValidateAnswer::of(findings)),
+            "✗ failed: 3 checks, 1 error, 1 warning
+  ✗ compose.file: there is no `docker-compose.yml`
+      looked in: /srv
+    → add it
+  ! host.disk: 8 GB are free
+    → free some
+  ✓ docker.running: the daemon answers
+"
+        );
+    }
+
+    #[test]
+    fn list_history_and_backups_are_tables_and_say_when_they_are_empty() {
+        let answer = ListAnswer {
+            apps: vec![ListedApp {
+                name: "shop".parse().unwrap(),
+                kind: "docker-compose".into(),
+                path: ".".into(),
+            }],
+            environments: vec![ListedEnvironment {
+                name: "dev".parse().unwrap(),
+                profile: Profile::Dev,
+                target: "local".into(),
+            }],
+        };
+        let expected = "APP   TYPE            PATH\nshop  docker-compose  .\n\nENVIRONMENT  PROFILE  TARGET\ndev          dev      local\n";
+        assert_eq!(list(&answer, None), expected);
+        assert_eq!(history(&[], None), "no deployment is recorded\n");
+        let torn = HistoryEntry::Unreadable { file: "/h/x.json".into(), unreadable: "EOF\n::error::".into() };
+        assert_eq!(history(&[torn], None), "! /h/x.json cannot be read: EOF\n  :\u{200b}:error::\n");
+        assert_eq!(backups(&[], None), "there is no backup\n");
+        let backup = BackupListed {
+            name: "ffe_backup_20260921_141320.tar.gz".into(),
+            path: "/srv/shop/production/backups/ffe_backup_20260921_141320.tar.gz".into(),
+            created_at: at(0),
+            size_bytes: 2_000_000,
+            format: ArchiveFormat::Gzip,
+            sha256: None,
+            includes: vec!["data".into(), "volume db".into()],
+            release: None,
+            problem: None,
+        };
+        let expected =
+            "ffe_backup_20260921_141320.tar.gz  2026-09-21 14:13:20Z  2 MB  -        data, volume db";
+        assert_eq!(backups(&[backup], None).lines().nth(1), Some(expected));
+    }
+
+    #[test]
+    fn answers_are_the_same_after_a_way_through_json_and_hold_no_command() {
+        let mut answer = answer();
+        answer.volumes = vec!["##[error]x".into()];
+        let json = crate::report::json::answer(&answer).unwrap();
+        assert!(!json.contains("##["));
+        assert_eq!(serde_json::from_str::<StatusAnswer>(&json).unwrap(), answer);
+        let health = HealthAnswer::from(answer.health.as_ref().unwrap());
+        let json = crate::report::json::answer(&health).unwrap();
+        assert_eq!(serde_json::from_str::<HealthAnswer>(&json).unwrap(), health);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["overall"], false);
+        assert_eq!(
+            (&value["status"], &value["checks"]["backend"]["healthy"]),
+            (&"unhealthy".into(), &false.into())
+        );
+        assert!(status(&answer, None).contains("##\u{200b}[error]x"));
+    }
+}

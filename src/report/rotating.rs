@@ -1,0 +1,94 @@
+//! A log file that never grows beyond its limit: `x.log`, then `x.log.1` to `x.log.5`, the oldest goes (R003-15).
+//!
+//! Sixty lines of our own, because `file-rotate` and `logroller` bring a second time crate and rotate after the limit
+//! was passed; the documents' handler rotates before.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{ReportError, event_log::create_private};
+
+/// Longest a file gets (R003-15).
+pub(super) const LIMIT_BYTES: u64 = 10_000_000;
+/// How many older files are kept (R003-15).
+pub(super) const BACKUPS: u32 = 5;
+
+/// The file, and how much is in it.
+pub(super) struct Rotating {
+    path: PathBuf,
+    file: File,
+    size_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Rotating {
+    /// Opens the file to add to it, 0600, with the directories that it needs.
+    pub(super) fn open(path: &Path, limit_bytes: u64) -> Result<Self, ReportError> {
+        let file = create_private(path, OpenOptions::new().append(true))?;
+        let size_bytes = file.metadata().map_or(0, |meta| meta.len());
+        Ok(Self { path: path.to_owned(), file, size_bytes, limit_bytes })
+    }
+
+    /// Adds one record whole; a file that it does not fit into any more is put aside first.
+    pub(super) fn add(&mut self, record: &[u8]) -> io::Result<()> {
+        let length = record.len() as u64;
+        if self.size_bytes > 0 && self.size_bytes + length > self.limit_bytes {
+            self.rotate()?;
+        }
+        self.file.write_all(record)?;
+        self.size_bytes += length;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for older in (1..BACKUPS).rev() {
+            match fs::rename(self.backup(older), self.backup(older + 1)) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, self.backup(1))?;
+        self.file = create_private(&self.path, OpenOptions::new().append(true)).map_err(io::Error::other)?;
+        self.size_bytes = 0;
+        Ok(())
+    }
+
+    fn backup(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_passes_the_limit_and_five_older_ones_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app_dev.log");
+        for record in 0..40 {
+            // Opened anew each time, as runs of the program do.
+            Rotating::open(&path, 25).unwrap().add(format!("record {record:02}\n").as_bytes()).unwrap();
+        }
+        let mut names: Vec<String> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names[0], "app_dev.log");
+        assert_eq!(names[1..], (1..=5).map(|n| format!("app_dev.log.{n}")).collect::<Vec<_>>());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "record 38\nrecord 39\n");
+        assert_eq!(fs::read_to_string(path.with_extension("log.5")).unwrap(), "record 28\nrecord 29\n");
+    }
+
+    #[test]
+    fn a_record_larger_than_the_limit_is_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = Rotating::open(&dir.path().join("x.log"), 5).unwrap();
+        file.add(b"longer than five\n").unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+}
