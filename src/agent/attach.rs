@@ -32,7 +32,7 @@ const LIFE: Duration = Duration::from_millis(500);
 const ENDING_HOLDER: Duration = Duration::from_secs(15 * 60);
 
 /// Why this attach does not go on; nothing was changed by its job.
-pub struct Refusal {
+pub(super) struct Refusal {
     /// How the job ends.
     pub outcome: Outcome,
     /// Why.
@@ -41,7 +41,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Returns the refusal of a job whose host is not as it must be.
-    pub fn of(failure: FailureReport) -> Self {
+    pub(super) fn of(failure: FailureReport) -> Self {
         Self { outcome: Outcome::Refused, failure }
     }
 }
@@ -59,7 +59,7 @@ type Served = Result<(), Refusal>;
 ///
 /// # Errors
 /// The runner does not speak the protocol.
-pub async fn attach() -> Result<(), LinkError> {
+pub(super) async fn attach() -> Result<(), LinkError> {
     let mut link = Link::stdio();
     link.greet(facts::host()).await?;
     let job = link.job().await?;
@@ -181,7 +181,7 @@ async fn wait_for_lease(layout: &Layout) -> Served {
 }
 
 /// Returns the refusal that names who holds the lease.
-pub fn busy(holder: &Holder) -> Refusal {
+pub(super) fn busy(holder: &Holder) -> Refusal {
     let run = holder.requester.run_url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
     let message = format!(
         "{} ({} by {}{run}) has been changing this app and environment since {}; nothing was touched",
@@ -260,7 +260,9 @@ impl<'a> Visit<'a> {
         let order = Order { job: self.job.clone(), staged: staged.as_ref().map(Staged::app), recover: false };
         guard::launch(self.layout, &order).map_err(|error| Refusal::of(error.report()))?;
         // The bundle is the worker's now: it moves it under the root, or leaves it to the next sweep.
-        staged.map(std::mem::forget);
+        if let Some(_staged) = staged {
+            std::mem::forget(_staged)
+        }
         reply(&Reply::Started { following: false });
         follow(link, self.layout, self.job, id, told).await
     }
@@ -328,7 +330,7 @@ impl Follower {
 }
 
 /// Returns what every event of a job has in common on this host.
-pub fn context_of(job: &Job) -> Context {
+pub(super) fn context_of(job: &Job) -> Context {
     Context {
         origin: Origin::Agent,
         deployment_id: job.deployment_id.clone(),
@@ -340,7 +342,7 @@ pub fn context_of(job: &Job) -> Context {
 }
 
 /// Returns a redactor of the secrets that a job carries.
-pub fn redactor_of(job: &Job) -> Redactor {
+pub(super) fn redactor_of(job: &Job) -> Redactor {
     let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
     let secrets = layers.filter(|(name, _)| job.variables.secret_names.contains(*name));
     Redactor::new(secrets.map(|(_, value)| value.as_str()))
@@ -350,7 +352,7 @@ pub fn redactor_of(job: &Job) -> Redactor {
 ///
 /// # Errors
 /// Docker or Compose is not there.
-pub async fn tools() -> Result<(Docker, Compose), Refusal> {
+pub(super) async fn tools() -> Result<(Docker, Compose), Refusal> {
     let docker = Docker::connect().await.map_err(|error| Refusal::of(error.report()))?;
     let compose = Compose::detect().await.map_err(|error| Refusal::of(error.report()))?;
     Ok((docker, compose))
@@ -360,7 +362,7 @@ pub async fn tools() -> Result<(Docker, Compose), Refusal> {
 ///
 /// # Errors
 /// The current release is not whole, or the project's variables cannot be read.
-pub async fn scene(compose: &Compose, layout: &Layout, job: &Job) -> Result<Option<Scene>, Refusal> {
+pub(super) async fn scene(compose: &Compose, layout: &Layout, job: &Job) -> Result<Option<Scene>, Refusal> {
     let current = current_release(layout)?;
     match (current, layout.in_place()) {
         (Some(release), _) => Ok(Some(compose_executor::of_current(compose, layout, release).await?)),

@@ -3,7 +3,7 @@
 use super::protocol::HostFacts;
 
 /// Returns the facts that the greeting carries.
-pub fn host() -> HostFacts {
+pub(super) fn host() -> HostFacts {
     let uname = rustix::system::uname();
     HostFacts {
         hostname: uname.nodename().to_string_lossy().into_owned(),

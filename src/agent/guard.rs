@@ -18,14 +18,14 @@ const REPLACEMENTS: usize = 3;
 /// What the guard says when the order has reached it.
 const READY: &str = "ready";
 /// Exit status of a worker that found the lease taken.
-pub const LEASE_TAKEN: u8 = 75;
+pub(super) const LEASE_TAKEN: u8 = 75;
 /// Variables that the guard's environment is made of (DESIGN section 3): never what the job carries.
 const KEPT: [&str; 8] =
     ["PATH", "HOME", "USER", "LANG", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Why no guard runs.
 #[derive(Debug, thiserror::Error)]
-pub enum GuardError {
+pub(super) enum GuardError {
     /// A file of its own.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -36,7 +36,7 @@ pub enum GuardError {
 
 impl GuardError {
     /// Returns the failure with its next step.
-    pub fn report(&self) -> FailureReport {
+    pub(super) fn report(&self) -> FailureReport {
         let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
         FailureReport::new(ErrorKind::DeploymentError, "agent.guard", format!("{self}{cause}"))
             .hint("look at state/jobs/<id>/guard.log below the root, then deploy again")
@@ -47,7 +47,7 @@ impl GuardError {
 ///
 /// # Errors
 /// It could not be started.
-pub fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
+pub(super) fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
     let program = keep_agent(layout)?;
     let job = layout.job(&order.job.deployment_id);
     atomic::make_directory(&job, 0o700)?;
@@ -108,7 +108,7 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
 ///
 /// # Errors
 /// The guard cannot be started.
-pub fn launcher() -> io::Result<()> {
+pub(super) fn launcher() -> io::Result<()> {
     let this = std::env::current_exe()?;
     let in_scope = systemd_scope().and_then(|mut scope| scope.arg(&this).arg("guard").spawn().ok());
     if in_scope.is_some() {
@@ -135,7 +135,7 @@ fn systemd_scope() -> Option<Command> {
 ///
 /// # Errors
 /// The order cannot be read, or no worker can be started.
-pub fn guard() -> io::Result<()> {
+pub(super) fn guard() -> io::Result<()> {
     // EPERM: we lead a session already, as under systemd-run; that is what is wanted.
     rustix::process::setsid().ok();
     let mut text = Vec::new();

@@ -14,7 +14,7 @@ const WAITING: usize = 4;
 
 /// Why the agent cannot talk to its runner.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(super) enum LinkError {
     /// The runner is gone.
     #[error("the runner is gone")]
     Gone,
@@ -40,13 +40,13 @@ pub enum LinkError {
 }
 
 /// Frames from the runner, read in a task of their own so that waiting for one can be given up.
-pub struct Link {
+pub(super) struct Link {
     frames: mpsc::Receiver<Result<Frame, FrameError>>,
 }
 
 impl Link {
     /// Takes standard input over.
-    pub fn stdio() -> Self {
+    pub(super) fn stdio() -> Self {
         let (sender, frames) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             let mut stdin = tokio::io::BufReader::new(tokio::io::stdin());
@@ -66,7 +66,7 @@ impl Link {
     ///
     /// # Errors
     /// The runner is gone, or does not speak the protocol.
-    pub async fn next(&mut self) -> Result<Frame, LinkError> {
+    pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
         loop {
             match self.frames.recv().await {
                 Some(Ok(Frame::Ping)) => {}
@@ -80,7 +80,7 @@ impl Link {
     ///
     /// # Errors
     /// The runner speaks another version of the protocol.
-    pub async fn greet(&mut self, facts: HostFacts) -> Result<(), LinkError> {
+    pub(super) async fn greet(&mut self, facts: HostFacts) -> Result<(), LinkError> {
         let Frame::Hello(payload) = self.next().await? else {
             return Err(LinkError::Unexpected { found: "another frame", wanted: "a greeting" });
         };
@@ -97,7 +97,7 @@ impl Link {
     ///
     /// # Errors
     /// Something else comes, or it cannot be read.
-    pub async fn job(&mut self) -> Result<Job, LinkError> {
+    pub(super) async fn job(&mut self) -> Result<Job, LinkError> {
         match self.next().await? {
             Frame::Job(payload) => {
                 serde_json::from_slice(&payload).map_err(|source| LinkError::Payload { what: "job", source })
@@ -108,20 +108,20 @@ impl Link {
 }
 
 /// Says something to the runner.
-pub fn reply(reply: &Reply) {
+pub(super) fn reply(reply: &Reply) {
     if let Ok(line) = serde_json::to_string(reply) {
         say(&harmless_json(&line));
     }
 }
 
 /// Writes one line. A runner that is gone is noticed by its frames ending, not here.
-pub fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).ok();
 }
 
 /// Returns an event as the line that leaves this machine: redacted, and harmless to a runner.
-pub fn line_of(event: &Event, redactor: &Redactor) -> String {
+pub(super) fn line_of(event: &Event, redactor: &Redactor) -> String {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     redactor.redact_json(&mut value);
     harmless_json(&value.to_string()).into_owned()
@@ -129,7 +129,7 @@ pub fn line_of(event: &Event, redactor: &Redactor) -> String {
 
 /// Events before the start: told at once, and kept for the host's own log.
 #[derive(Clone, Default)]
-pub struct Prelude {
+pub(super) struct Prelude {
     /// Lines so far.
     pub lines: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
     /// What must not be told.

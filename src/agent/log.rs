@@ -11,7 +11,7 @@ use crate::event::{Event, EventKind, Sink};
 use crate::text::Redactor;
 
 /// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
-pub struct LogSink {
+pub(super) struct LogSink {
     file: File,
     redactor: Arc<RwLock<Redactor>>,
 }
@@ -21,7 +21,7 @@ impl LogSink {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(path: &Path, redactor: Arc<RwLock<Redactor>>) -> io::Result<(Self, u64)> {
+    pub(super) fn open(path: &Path, redactor: Arc<RwLock<Redactor>>) -> io::Result<(Self, u64)> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
         let whole = whole_length(&mut file)?;
         file.set_len(whole)?;
@@ -61,26 +61,26 @@ fn whole_length(file: &mut File) -> io::Result<u64> {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn lines(path: &Path) -> io::Result<Vec<String>> {
+pub(super) fn lines(path: &Path) -> io::Result<Vec<String>> {
     let text = fs::read(path)?;
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     Ok(String::from_utf8_lossy(&text[..whole]).lines().map(str::to_owned).collect())
 }
 
 /// Returns the number of an event.
-pub fn seq_of(line: &str) -> Option<u64> {
+pub(super) fn seq_of(line: &str) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(line).ok()?.get("seq")?.as_u64()
 }
 
 /// Returns whether a line is the last word of a deployment.
-pub fn is_end(line: &str) -> bool {
+pub(super) fn is_end(line: &str) -> bool {
     line.contains("\"deployment_finished\"")
         && serde_json::from_str::<serde_json::Value>(line)
             .is_ok_and(|value| value["event"] == "deployment_finished")
 }
 
 /// Returns whether a deployment has ended, as its log says.
-pub fn has_ended(path: &Path) -> bool {
+pub(super) fn has_ended(path: &Path) -> bool {
     lines(path).is_ok_and(|lines| lines.last().is_some_and(|line| is_end(line)))
 }
 

@@ -22,7 +22,7 @@ struct Tools {
 }
 
 /// Returns every finding of the host. For jobs that bring no bundle only the tools are asked.
-pub async fn findings(
+pub(super) async fn findings(
     job: &Job,
     layout: &Layout,
     project_dir: Option<&Path>,

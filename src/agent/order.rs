@@ -8,7 +8,7 @@ use crate::model::Job;
 
 /// An order to the worker.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Order {
+pub(super) struct Order {
     /// The job. For a recovery its app and environment say where the journal lies.
     pub job: Job,
     /// Where the bundle was staged, when the job brought one.

@@ -25,7 +25,7 @@ const MOST_RECORDS: usize = 200;
 ///
 /// # Errors
 /// Docker or Compose is not there, or there is nothing to look at.
-pub async fn answer(job: &Job, layout: &Layout) -> Result<(), Refusal> {
+pub(super) async fn answer(job: &Job, layout: &Layout) -> Result<(), Refusal> {
     let answer = match &job.action {
         Action::History => to_json(&records(job, layout)),
         Action::BackupList => to_json(&backups(job, layout)?),

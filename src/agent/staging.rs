@@ -21,7 +21,7 @@ const LEFTOVER_S: u64 = 24 * 3600;
 
 /// Why the bundle is not on the host.
 #[derive(Debug, thiserror::Error)]
-pub enum StagingError {
+pub(super) enum StagingError {
     /// It cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -44,7 +44,7 @@ pub enum StagingError {
 
 impl StagingError {
     /// Returns the failure with its next step.
-    pub fn report(&self) -> FailureReport {
+    pub(super) fn report(&self) -> FailureReport {
         let (code, hint) = match self {
             Self::Write(error) if error.is_full() => {
                 ("host.disk", "free space on the host's disk, then deploy again")
@@ -64,7 +64,7 @@ impl StagingError {
 }
 
 /// A bundle in the agent's cache; removed with this value unless it was moved on.
-pub struct Staged {
+pub(super) struct Staged {
     home: PathBuf,
     /// Files that travelled, and their bytes.
     pub sent: (u64, u64),
@@ -79,7 +79,7 @@ impl Drop for Staged {
 
 impl Staged {
     /// Returns the directory with the bundle's files.
-    pub fn app(&self) -> PathBuf {
+    pub(super) fn app(&self) -> PathBuf {
         self.home.join("app")
     }
 }
@@ -88,7 +88,7 @@ impl Staged {
 ///
 /// # Errors
 /// The disk is full, the connection breaks, or the bundle is not what its list says.
-pub async fn stage(
+pub(super) async fn stage(
     link: &mut Link,
     job: &Job,
     layout: &Layout,

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const KEPT_JOBS: usize = 50;
 
 /// Carries one order out; returns the exit status that the guard reads.
-pub async fn work(order: Order) -> u8 {
+pub(super) async fn work(order: Order) -> u8 {
     let layout = Layout::of(&order.job.app.name, &order.job.environment);
     let lease = match take_lease(&layout, &order) {
         Ok(lease) => lease,
@@ -61,7 +61,7 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
         Ok(Acquired::Held(lease)) => Ok(lease),
         Ok(Acquired::Taken(_)) if order.recover => Err(LEASE_TAKEN),
         Ok(Acquired::Taken(other)) => {
-            let refusal = other.map_or_else(|| unknown_holder(), |other| busy(&other).failure);
+            let refusal = other.map_or_else(unknown_holder, |other| busy(&other).failure);
             told(order, layout, Outcome::Busy, refusal);
             Err(LEASE_TAKEN)
         }

@@ -20,7 +20,7 @@ use crate::remote::{self, Agents, Settings};
 use crate::text::Redactor;
 
 /// Looks at the target, and prints what is there.
-pub async fn look(wish: Wish) -> Exit {
+pub(super) async fn look(wish: Wish) -> Exit {
     match ask(&wish).await {
         Ok(exit) => exit,
         Err((exit, failure)) => {
@@ -56,10 +56,8 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
         match session.next().await {
             Message::Reply(reply) => match *reply {
                 Reply::Answer { answer } => return Ok(show(&wish.action, &answer, wish.reach.config.output)),
-                Reply::Line { text } => {
-                    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
-                        return Ok(Exit::Done);
-                    }
+                Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
+                    return Ok(Exit::Done);
                 }
                 Reply::Refused { outcome, failure } => return Err((outcome.exit(), failure)),
                 _ => {}
@@ -81,7 +79,7 @@ fn show(action: &Action, answer: &Value, output: Output) -> Exit {
             if unhealthy { Exit::Failed } else { Exit::Done }
         }
         Action::Status => {
-            let found: Option<StatusAnswer> = typed(answer);
+            let _found: Option<StatusAnswer> = typed(answer);
             print(answer, output, None);
             Exit::Done
         }
@@ -116,25 +114,25 @@ fn print(answer: &Value, output: Output, table: Option<String>) {
 }
 
 /// Prints the result of a deployment, where JSON was asked for; people read it on stderr.
-pub fn result(result: &DeploymentResult, output: Output) {
+pub(super) fn result(result: &DeploymentResult, output: Output) {
     if output == Output::Json {
         print(&serde_json::to_value(result).unwrap_or_default(), output, None);
     }
 }
 
 /// Prints what `validate` found.
-pub fn findings(found: &ValidateAnswer, output: Output) {
+pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     let answer = serde_json::to_value(found).unwrap_or_default();
     print(&answer, output, None);
 }
 
 /// Says that there was nothing to recover.
-pub fn nothing_to_recover(answer: &Value, output: Output) {
+pub(super) fn nothing_to_recover(answer: &Value, output: Output) {
     print(answer, output, Some("nothing to recover: the last deployment has ended".to_owned()));
 }
 
 /// Prints the apps and environments of the configuration.
-pub fn list(args: &ConfigArgs) -> Exit {
+pub(super) fn list(args: &ConfigArgs) -> Exit {
     let surroundings = Surroundings::of_process();
     let inputs = Inputs {
         app: args.app.clone(),
@@ -158,7 +156,7 @@ pub fn list(args: &ConfigArgs) -> Exit {
 }
 
 /// Says on stderr why there is no answer.
-pub fn fail(failure: &FailureReport) -> Exit {
+pub(super) fn fail(failure: &FailureReport) -> Exit {
     eprintln!("[ERROR] {}", failure.message);
     if let Some(hint) = &failure.hint {
         eprintln!("  next: {hint}");

@@ -12,7 +12,7 @@ use crate::report::LogFormat;
 /// fails.
 #[derive(Parser)]
 #[command(name = "ffe-deploy", version, max_term_width = 100, disable_help_subcommand = true)]
-pub struct Cli {
+pub(super) struct Cli {
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,
@@ -20,7 +20,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Subcommand)]
-pub enum Verb {
+pub(super) enum Verb {
     /// Bring the project's release live: validate, back up, deploy, verify, and roll back if it fails
     Deploy(DeployArgs),
     /// Put the last successful release before the current one back
@@ -52,12 +52,12 @@ pub enum Verb {
     /// Build the images; start nothing
     Build(BuildArgs),
     /// Take a backup, or list those there are
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
 }
 
 /// Where the configuration is.
 #[derive(Args, Clone)]
-pub struct ConfigArgs {
+pub(super) struct ConfigArgs {
     /// Directory of the project
     #[arg(long, value_name = "DIR", default_value = ".", env = "FFE_DEPLOY_PROJECT_ROOT")]
     pub project_root: PathBuf,
@@ -76,7 +76,7 @@ pub struct ConfigArgs {
 
 /// What is said, and where.
 #[derive(Args, Clone)]
-pub struct LogArgs {
+pub(super) struct LogArgs {
     /// File for the event log, one JSON object a line [default: below $RUNNER_TEMP or the user's state directory]
     #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_EVENT_LOG")]
     pub event_log: Option<PathBuf>,
@@ -99,7 +99,7 @@ pub struct LogArgs {
 
 /// Where it goes.
 #[derive(Args, Clone)]
-pub struct TargetArgs {
+pub(super) struct TargetArgs {
     /// Name of the environment
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: Option<String>,
@@ -109,7 +109,7 @@ pub struct TargetArgs {
 
 /// How the target is reached.
 #[derive(Args, Clone)]
-pub struct ReachArgs {
+pub(super) struct ReachArgs {
     /// `local`, or the host to reach over SSH
     #[arg(long, value_name = "[USER@]HOST[:PORT]")]
     pub host: Option<String>,
@@ -125,7 +125,7 @@ pub struct ReachArgs {
 
 /// Arguments of verbs that change what runs.
 #[derive(Args, Clone)]
-pub struct OperateArgs {
+pub(super) struct OperateArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     /// Confirm, where the environment asks for it (production does)
@@ -138,7 +138,7 @@ pub struct OperateArgs {
 
 /// Arguments of `deploy`.
 #[derive(Args, Clone)]
-pub struct DeployArgs {
+pub(super) struct DeployArgs {
     #[command(flatten)]
     pub operate: OperateArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file [default: git describe]
@@ -157,7 +157,7 @@ pub struct DeployArgs {
 
 /// Arguments of `validate`.
 #[derive(Args, Clone)]
-pub struct ValidateArgs {
+pub(super) struct ValidateArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
@@ -167,7 +167,7 @@ pub struct ValidateArgs {
 
 /// Arguments of `build`.
 #[derive(Args, Clone)]
-pub struct BuildArgs {
+pub(super) struct BuildArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
@@ -180,7 +180,7 @@ pub struct BuildArgs {
 
 /// Arguments of `rollback`.
 #[derive(Args, Clone)]
-pub struct RollbackArgs {
+pub(super) struct RollbackArgs {
     #[command(flatten)]
     pub operate: OperateArgs,
     /// Release to go back to [default: the last successful one before the current]
@@ -193,7 +193,7 @@ pub struct RollbackArgs {
 
 /// Arguments of `logs`.
 #[derive(Args, Clone)]
-pub struct LogsArgs {
+pub(super) struct LogsArgs {
     /// Name of the environment
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: Option<String>,
@@ -213,7 +213,7 @@ pub struct LogsArgs {
 /// Arguments of `backup`.
 #[derive(Args, Clone)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct BackupArgs {
+pub(super) struct BackupArgs {
     /// What to do with backups
     #[command(subcommand)]
     pub verb: Option<BackupVerb>,
@@ -223,7 +223,7 @@ pub struct BackupArgs {
 
 /// What to do with backups.
 #[derive(Subcommand, Clone)]
-pub enum BackupVerb {
+pub(super) enum BackupVerb {
     /// Take one now
     Create(TargetArgs),
     /// List those of this app and environment
@@ -232,7 +232,7 @@ pub enum BackupVerb {
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(super) enum Output {
     /// Tables.
     Human,
     /// JSON.

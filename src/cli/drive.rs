@@ -66,7 +66,7 @@ enum Word {
 }
 
 /// Drives a wish to its end.
-pub async fn drive(wish: Wish) -> Exit {
+pub(super) async fn drive(wish: Wish) -> Exit {
     let surroundings = Surroundings::of_process();
     let id = wish.deployment_id.clone().unwrap_or_else(DeploymentId::generate);
     let profile = Profile::of_name(wish.environment.as_deref().unwrap_or("dev"));

@@ -7,7 +7,7 @@ use crate::model::{Action, CorrelationId, DeploymentId, ErrorKind, FailureReport
 
 /// What the command line wishes.
 #[derive(Clone)]
-pub struct Wish {
+pub(super) struct Wish {
     /// What to do.
     pub action: Action,
     /// Name of the environment.
@@ -26,7 +26,7 @@ pub struct Wish {
 
 impl Wish {
     /// A wish that only names its target.
-    pub fn look(args: &TargetArgs, action: Action) -> Self {
+    pub(super) fn look(args: &TargetArgs, action: Action) -> Self {
         Self {
             action,
             environment: args.environment.clone(),
@@ -39,25 +39,25 @@ impl Wish {
     }
 
     /// A wish of an operator's verb.
-    pub fn operate(args: &OperateArgs, action: Action) -> Self {
+    pub(super) fn operate(args: &OperateArgs, action: Action) -> Self {
         let deployment_id = args.deployment_id.clone();
         Self { yes: args.yes, deployment_id, ..Self::look(&args.target, action) }
     }
 
     /// The wish of `deploy`.
-    pub fn deploy(args: &DeployArgs) -> Self {
+    pub(super) fn deploy(args: &DeployArgs) -> Self {
         let adopt = args.adopt.map(Into::into);
         let options = Options { no_cache: args.no_cache, skip_backup: args.skip_backup, adopt };
         Self { version: args.version.clone(), options, ..Self::operate(&args.operate, Action::Deploy) }
     }
 
     /// The wish of `validate`.
-    pub fn validate(args: &ValidateArgs) -> Self {
+    pub(super) fn validate(args: &ValidateArgs) -> Self {
         Self { version: args.version.clone(), ..Self::look(&args.target, Action::Validate) }
     }
 
     /// The wish of `build`.
-    pub fn build(args: &BuildArgs) -> Self {
+    pub(super) fn build(args: &BuildArgs) -> Self {
         let options = Options { no_cache: args.no_cache, ..Options::default() };
         Self { version: args.version.clone(), options, ..Self::look(&args.target, Action::Build) }
     }
@@ -66,7 +66,7 @@ impl Wish {
     ///
     /// # Errors
     /// All that is wrong with it, at once.
-    pub fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
+    pub(super) fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
         config::resolve(&Inputs {
             environment: self.environment.clone(),
             app: self.reach.config.app.clone(),
@@ -114,7 +114,7 @@ impl Wish {
     ///
     /// # Errors
     /// The confirmation is missing.
-    pub fn confirmed(&self, resolved: &Resolved) -> Result<(), FailureReport> {
+    pub(super) fn confirmed(&self, resolved: &Resolved) -> Result<(), FailureReport> {
         if self.yes || !resolved.requires_confirmation || !self.wants_confirmation() {
             return Ok(());
         }
@@ -125,7 +125,7 @@ impl Wish {
     }
 
     /// Returns the job for the agent, without its bundle.
-    pub fn job(
+    pub(super) fn job(
         &self,
         resolved: &Resolved,
         ids: (DeploymentId, CorrelationId),

@@ -45,7 +45,7 @@ impl Sink for Shared {
 }
 
 /// Everything that is told of one run.
-pub struct Telling {
+pub(super) struct Telling {
     shared: Shared,
     /// The runner's own events.
     pub emitter: Emitter,
@@ -70,7 +70,7 @@ impl Telling {
     ///
     /// # Errors
     /// A file that was asked for cannot be made.
-    pub fn open(
+    pub(super) fn open(
         log: &LogArgs,
         surroundings: &Surroundings,
         verb: &str,
@@ -119,24 +119,24 @@ impl Telling {
     }
 
     /// Says which values must never be told.
-    pub fn hide(&self, redactor: Redactor) {
+    pub(super) fn hide(&self, redactor: Redactor) {
         *self.shared.redactor.lock().unwrap_or_else(PoisonError::into_inner) = redactor;
     }
 
     /// Tells an event of the host.
-    pub fn relay(&self, event: &Event) {
+    pub(super) fn relay(&self, event: &Event) {
         self.shared.publish(event);
     }
 
     /// Begins a stage of the runner.
-    pub fn begin(&mut self, stage: Stage) {
+    pub(super) fn begin(&mut self, stage: Stage) {
         self.stage_began = Instant::now();
         self.emitter.enter(stage);
         self.emitter.emit(here!(), EventKind::StageStarted {});
     }
 
     /// Ends the stage of the runner that was begun.
-    pub fn end(&self, outcome: StageOutcome, reason: Option<String>) {
+    pub(super) fn end(&self, outcome: StageOutcome, reason: Option<String>) {
         let took_ms = u64::try_from(self.stage_began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
         let span = Span { name: self.emitter.stage().as_str().to_owned(), duration_ms: took_ms, status };
@@ -144,7 +144,7 @@ impl Telling {
     }
 
     /// Has the last word, when the host has none.
-    pub fn finish(&self, target: &Named, ending: OwnEnding) -> DeploymentResult {
+    pub(super) fn finish(&self, target: &Named, ending: OwnEnding) -> DeploymentResult {
         for failure in &ending.errors {
             self.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
         }
@@ -195,7 +195,7 @@ impl Telling {
 
 /// What is known of the target when the runner has the last word.
 #[derive(Clone, Default)]
-pub struct Named {
+pub(super) struct Named {
     /// The app.
     pub app: Option<AppName>,
     /// The environment.
@@ -205,7 +205,7 @@ pub struct Named {
 }
 
 /// An end that the runner tells.
-pub struct OwnEnding {
+pub(super) struct OwnEnding {
     /// How it ended.
     pub outcome: Outcome,
     /// Whether this is the last word: not where the host goes on.
@@ -218,7 +218,7 @@ pub struct OwnEnding {
 
 impl OwnEnding {
     /// An end that nothing follows.
-    pub fn last(outcome: Outcome, errors: Vec<FailureReport>) -> Self {
+    pub(super) fn last(outcome: Outcome, errors: Vec<FailureReport>) -> Self {
         let next_step = errors.first().and_then(|failure| failure.hint.clone());
         Self { outcome, is_final: true, errors, next_step }
     }

@@ -6,31 +6,31 @@ use crate::model::{CorrelationId, Requester};
 
 /// The environment of the job, and what follows from it.
 #[derive(Clone)]
-pub struct Surroundings {
+pub(super) struct Surroundings {
     /// All variables that are text.
     pub variables: BTreeMap<String, String>,
 }
 
 impl Surroundings {
     /// Reads the process's own.
-    pub fn of_process() -> Self {
+    pub(super) fn of_process() -> Self {
         let text = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self { variables: text.collect() }
     }
 
     /// Returns a variable that is set and not empty.
-    pub fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         self.variables.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
     /// Returns whether a job of GitHub runs this.
-    pub fn on_github(&self) -> bool {
+    pub(super) fn on_github(&self) -> bool {
         self.get("GITHUB_ACTIONS").is_some()
     }
 
     /// Returns `github-<run>-<attempt>`, else a new id (DESIGN section 5).
-    pub fn correlation_id(&self) -> CorrelationId {
+    pub(super) fn correlation_id(&self) -> CorrelationId {
         let run = self.get("GITHUB_RUN_ID").filter(|_| self.on_github());
         let attempt = self.get("GITHUB_RUN_ATTEMPT").unwrap_or_else(|| "1".to_owned());
         run.and_then(|run| format!("github-{run}-{attempt}").parse().ok())
@@ -38,7 +38,7 @@ impl Surroundings {
     }
 
     /// Returns who asks.
-    pub fn requester(&self) -> Requester {
+    pub(super) fn requester(&self) -> Requester {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let user = self.get("USER").or_else(|| self.get("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
         let who = self.get("GITHUB_ACTOR").unwrap_or_else(|| format!("{user}@{host}"));

@@ -186,7 +186,7 @@ fn say_last_word(emitter: &Emitter, result: &DeploymentResult) {
 }
 
 /// Returns the event of a stage's end.
-pub fn stage_finished(
+pub(super) fn stage_finished(
     stage: Stage,
     outcome: StageOutcome,
     reason: Option<String>,

@@ -24,8 +24,8 @@ fn written(files: &[PathBuf]) -> Option<String> {
     struct Named {
         name: Option<String>,
     }
-    let names = files
+    let mut names = files
         .iter()
         .filter_map(|file| serde_saphyr::from_str::<Named>(&fs::read_to_string(file).ok()?).ok()?.name);
-    names.filter(|name| !name.contains('$')).last()
+    names.rfind(|name| !name.contains('$'))
 }
