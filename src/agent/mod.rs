@@ -66,7 +66,12 @@ fn worker() -> Exit {
 fn in_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let done = runtime.block_on(work);
+            // The thread that reads standard input ends only with it: the runner may wait for our end to close that.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => panic!("the kernel gives no event queue: {error}"),
     }
 }
