@@ -86,6 +86,15 @@ fn tail(said: &str) -> String {
 }
 
 impl ComposeError {
+    /// Returns it with the file that the words are about.
+    #[must_use]
+    pub fn in_file(self, file: &str) -> Self {
+        match self {
+            Self::Invalid { said } => Self::Invalid { said: format!("{file} is {said}") },
+            other => other,
+        }
+    }
+
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
         let (kind, code, hint) = match self {

@@ -46,7 +46,8 @@ pub fn service_env_files(
     let mut missing = Vec::new();
     for file in &job.app.compose_files {
         let Ok(text) = fs::read(project.join(file)) else { continue };
-        for reference in env_file_references(&text).map_err(ExecutorError::Compose)? {
+        let references = env_file_references(&text).map_err(|error| error.in_file(file))?;
+        for reference in references {
             let path = reference.path.trim_start_matches("./").to_owned();
             if path.starts_with('/') || path.contains('$') || is_tracked(job, &path) {
                 continue;
