@@ -146,7 +146,6 @@ impl Drive {
         let mut job = self.wish.job(&resolved, ids, &self.surroundings);
         if job.action.brings_bundle(matches!(resolved.target, Target::Local)) {
             job.bundle = scan(&resolved).await?;
-            self.tell_bundle(&job);
         }
         let agents = Agents::found()?;
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
@@ -171,29 +170,6 @@ impl Drive {
         self.telling.emitter.emit(here!(), started);
         for finding in &resolved.notices {
             self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
-        }
-    }
-
-    fn tell_bundle(&self, job: &Job) {
-        let mut notices = Vec::new();
-        if !job.bundle.from_git {
-            notices.push((
-                "bundle.no-git",
-                "the project is no git repository: every file that .gitignore and .dockerignore let in is deployed",
-                "deploy from a git checkout, so that a version names what was deployed",
-            ));
-        }
-        if job.bundle.dirty {
-            notices.push((
-                "bundle.dirty",
-                "tracked files differ from the commit: they are deployed as they lie",
-                "commit them, so that the version names what was deployed",
-            ));
-        }
-        for (code, notice, hint) in notices {
-            let severity = Severity::Warning;
-            let (code, notice, hint) = (code.to_owned(), notice.to_owned(), Some(hint.to_owned()));
-            self.telling.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity });
         }
     }
 
@@ -394,16 +370,21 @@ async fn scan(resolved: &Resolved) -> Result<crate::model::Manifest, Own> {
 fn refused(findings: &[crate::model::Finding]) -> Own {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     let failures = errors.map(|finding| FailureReport {
-        error_kind: if finding.rule.starts_with("docker.") {
-            ErrorKind::DockerError
-        } else {
-            ErrorKind::ValidationError
-        },
+        error_kind: kind_of(&finding.rule),
         code: finding.rule.clone(),
         message: finding.message.clone(),
         hint: finding.hint.clone(),
     });
     Own::Ended(Outcome::Refused, failures.collect())
+}
+
+/// The documents' kind of a finding: a missing variable is the configuration's fault (R003-45).
+fn kind_of(rule: &str) -> ErrorKind {
+    match rule.split('.').next() {
+        Some("docker") => ErrorKind::DockerError,
+        Some("env") => ErrorKind::ConfigurationError,
+        _ => ErrorKind::ValidationError,
+    }
 }
 
 fn cancelled_early() -> Own {
