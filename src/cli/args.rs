@@ -40,10 +40,10 @@ pub(super) enum Verb {
     /// Print the last log lines of one service or of all
     Logs(LogsArgs),
     /// Start the services, verified
-    #[command(alias = "start")]
+    #[command(visible_alias = "start")]
     Up(OperateArgs),
     /// Stop the services; volumes and releases stay
-    #[command(alias = "stop")]
+    #[command(visible_alias = "stop")]
     Down(OperateArgs),
     /// Stop the services, then start them, verified
     Restart(OperateArgs),

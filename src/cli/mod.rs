@@ -36,11 +36,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     // A closed stdout or stderr changes nothing about the exit code.
     error.print().ok();
     if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
-        let command = Cli::command();
-        let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-        eprintln!("\nActions: {}", verbs.join(", "));
+        eprintln!("\nActions: {}", actions().join(", "));
     }
     if error.use_stderr() { Exit::Invalid.into() } else { Exit::Done.into() }
+}
+
+/// Returns every verb, with its other name where it has one.
+fn actions() -> Vec<String> {
+    let command = Cli::command();
+    let named = |verb: &clap::Command| {
+        let aliases: Vec<&str> = verb.get_visible_aliases().collect();
+        let name = verb.get_name();
+        if aliases.is_empty() { name.to_owned() } else { format!("{name} ({})", aliases.join(", ")) }
+    };
+    command.get_subcommands().map(named).collect()
 }
 
 async fn run(verb: Verb) -> Exit {
