@@ -33,7 +33,8 @@ pub(super) fn model(subject: &Subject<'_>) -> Vec<Finding> {
                 )];
             }
             let files = listed(&subject.app.compose_files);
-            vec![Finding::passed("compose.model", format!("{files}: {count} active services"))]
+            let services = if count == 1 { "service" } else { "services" };
+            vec![Finding::passed("compose.model", format!("{files}: {count} active {services}"))]
         }
         Err(
             ComposeError::NoDocker { .. }

@@ -20,7 +20,12 @@ fn files(subject: &Subject<'_>) -> Vec<Finding> {
     let wanted = wanted_files(subject);
     let missing: Vec<_> = wanted.iter().filter(|(path, _)| !path.is_file()).collect();
     if missing.is_empty() {
-        return vec![Finding::passed("files.required", format!("{} required files are there", wanted.len()))];
+        let found = match wanted.len() {
+            0 => "no file is required".to_owned(),
+            1 => "the required file is there".to_owned(),
+            count => format!("the {count} required files are there"),
+        };
+        return vec![Finding::passed("files.required", found)];
     }
     missing
         .into_iter()
@@ -93,8 +98,12 @@ fn required_variables(subject: &Subject<'_>) -> Vec<Finding> {
     let empty = |name: &&String| subject.variables.get(*name).is_none_or(|value| value.trim().is_empty());
     let missing: Vec<_> = subject.app.required_vars.iter().filter(empty).collect();
     if missing.is_empty() {
-        let count = subject.app.required_vars.len();
-        return vec![Finding::passed("env.required", format!("{count} required variables are set"))];
+        let found = match subject.app.required_vars.len() {
+            0 => "no variable is required".to_owned(),
+            1 => "the required variable is set".to_owned(),
+            count => format!("the {count} required variables are set"),
+        };
+        return vec![Finding::passed("env.required", found)];
     }
     let finding = subject.strict(
         "env.required",
