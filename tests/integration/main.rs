@@ -1,4 +1,5 @@
 //! The tests of the built binary: a module for each feature, against a real engine and a real sshd.
 
+mod acceptance;
 mod harness;
 mod support;
