@@ -1,6 +1,7 @@
 //! Relays one deployment between its runner and its host. Owns nothing: when the runner is gone it ends, and what was
 //! started goes on.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -270,7 +271,7 @@ impl<'a> Visit<'a> {
 
 /// Relays the events of a deployment from number `seen + 1` on, until its last word or until the runner is gone.
 async fn follow(link: &mut Link, layout: &Layout, job: &Job, id: &DeploymentId, seen: u64) -> Served {
-    let mut reader = Follower { path: layout.events(id), at: 0, seen };
+    let mut reader = Follower::new(layout.events(id), seen);
     let mut alive = Instant::now();
     loop {
         if reader.relay() {
@@ -307,25 +308,45 @@ async fn replace_the_dead(layout: &Layout, job: &Job, id: &DeploymentId, reader:
     start_recovery(layout, job, id)
 }
 
+/// Reads what is added to a log, from where it stopped.
 struct Follower {
     path: PathBuf,
-    at: usize,
+    at: u64,
+    torn: Vec<u8>,
     seen: u64,
 }
 
 impl Follower {
+    fn new(path: PathBuf, seen: u64) -> Self {
+        Self { path, at: 0, torn: Vec::new(), seen }
+    }
+
     /// Says new whole lines; returns whether the last one was the last word.
     fn relay(&mut self) -> bool {
-        let Ok(lines) = log::lines(&self.path) else { return false };
+        let Ok(added) = self.added() else { return false };
+        self.torn.extend_from_slice(&added);
+        let Some(end) = self.torn.iter().rposition(|byte| *byte == b'\n') else { return false };
+        let whole: Vec<u8> = self.torn.drain(..=end).collect();
         let mut ended = false;
-        for line in lines.iter().skip(self.at) {
+        for line in String::from_utf8_lossy(&whole).lines() {
             if log::seq_of(line).is_some_and(|seq| seq > self.seen) {
                 say(line);
             }
             ended = log::is_end(line);
         }
-        self.at = lines.len();
         ended
+    }
+
+    fn added(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(&self.path)?;
+        if file.metadata()?.len() < self.at {
+            // Recovery has cut a torn line off: what was torn is dropped here, too.
+            self.at -= std::mem::take(&mut self.torn).len() as u64;
+        }
+        file.seek(SeekFrom::Start(self.at))?;
+        let mut added = Vec::new();
+        self.at += file.read_to_end(&mut added)? as u64;
+        Ok(added)
     }
 }
 

@@ -12,8 +12,9 @@ use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::host::process::{self, Stream};
 use crate::model::{
-    Action, ContainerFacts, ContainerStatus, CurrentRelease, ErrorKind, FailureReport, HealthAnswer,
-    HealthReport, HistoryEntry, Job, LastDeployment, LeaseHolder, LogQuery, Stage, StatusAnswer, Unfinished,
+    Action, BackupListed, ContainerFacts, ContainerStatus, CurrentRelease, ErrorKind, FailureReport,
+    HealthAnswer, HealthReport, HistoryEntry, Job, LastDeployment, LeaseHolder, LogQuery, Stage,
+    StatusAnswer, Unfinished,
 };
 use crate::pipeline::journal::{self, Phase};
 use crate::text::harmless;
@@ -47,9 +48,23 @@ fn records(job: &Job, layout: &Layout) -> Vec<HistoryEntry> {
     entries
 }
 
-fn backups(job: &Job, layout: &Layout) -> Result<Vec<backup::Listed>, Refusal> {
-    backup::list(&layout.backups(), &job.app.name, &job.environment.name)
-        .map_err(|error| Refusal::of(error.report()))
+fn backups(job: &Job, layout: &Layout) -> Result<Vec<BackupListed>, Refusal> {
+    let listed = backup::list(&layout.backups(), &job.app.name, &job.environment.name);
+    let listed = listed.map_err(|error| Refusal::of(error.report()))?;
+    Ok(listed.into_iter().map(backup_listed).collect())
+}
+
+fn backup_listed(found: backup::Listed) -> BackupListed {
+    let name = found.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    BackupListed {
+        name: name.unwrap_or_default(),
+        path: found.path.to_string_lossy().into_owned(),
+        created_at: found.created_at,
+        size_bytes: found.size_bytes,
+        format: found.format,
+        includes: found.includes,
+        problem: found.note,
+    }
 }
 
 /// What there is to look at, with the tools to look.

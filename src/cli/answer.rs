@@ -1,5 +1,4 @@
 //! Verbs that look: their answers on stdout, as tables or as JSON.
-#![expect(clippy::print_stdout, reason = "stdout is the result (DESIGN section 8)")]
 
 use std::io::Write;
 
@@ -13,10 +12,11 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, StatusAnswer, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, Settings};
+use crate::report::{human, json};
 use crate::text::Redactor;
 
 /// Looks at the target, and prints what is there.
@@ -71,31 +71,16 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
 
 /// Prints an answer; its exit code says what it means.
 fn show(action: &Action, answer: &Value, output: Output) -> Exit {
-    match action {
-        Action::Health => {
-            let found: Option<HealthAnswer> = typed(answer);
-            print(answer, output, None);
-            let unhealthy = found.is_none_or(|found| found.status == Overall::Unhealthy);
-            if unhealthy { Exit::Failed } else { Exit::Done }
-        }
-        Action::Status => {
-            let _found: Option<StatusAnswer> = typed(answer);
-            print(answer, output, None);
-            Exit::Done
-        }
-        Action::History => {
-            print(answer, output, None);
-            Exit::Done
-        }
-        Action::BackupList => {
-            print(answer, output, None);
-            Exit::Done
-        }
-        _ => {
-            print(answer, output, None);
-            Exit::Done
-        }
-    }
+    let table = match action {
+        Action::Health => typed(answer).map(|found| human::health(&found, None)),
+        Action::Status => typed(answer).map(|found| human::status(&found, None)),
+        Action::History => typed::<Vec<_>>(answer).map(|found| human::history(&found, None)),
+        Action::BackupList => typed::<Vec<_>>(answer).map(|found| human::backups(&found, None)),
+        _ => None,
+    };
+    print(answer, output, table);
+    let unhealthy = || typed::<HealthAnswer>(answer).is_none_or(|found| found.status == Overall::Unhealthy);
+    if *action == Action::Health && unhealthy() { Exit::Failed } else { Exit::Done }
 }
 
 fn typed<T: DeserializeOwned>(answer: &Value) -> Option<T> {
@@ -104,13 +89,10 @@ fn typed<T: DeserializeOwned>(answer: &Value) -> Option<T> {
 
 /// Prints JSON, or the table; what has no table is printed as JSON, too.
 fn print(answer: &Value, output: Output, table: Option<String>) {
-    match table.filter(|_| output == Output::Human) {
-        Some(table) => println!("{}", table.trim_end()),
-        None => println!(
-            "{}",
-            crate::text::harmless_json(&serde_json::to_string_pretty(answer).unwrap_or_default())
-        ),
-    }
+    let text = table.filter(|_| output == Output::Human);
+    // A reader that has seen enough (`| head`) is no error.
+    let said = text.or_else(|| json::answer(answer).ok()).unwrap_or_default();
+    write!(std::io::stdout().lock(), "{}", said).ok();
 }
 
 /// Prints the result of a deployment, where JSON was asked for; people read it on stderr.
@@ -123,12 +105,12 @@ pub(super) fn result(result: &DeploymentResult, output: Output) {
 /// Prints what `validate` found.
 pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     let answer = serde_json::to_value(found).unwrap_or_default();
-    print(&answer, output, None);
+    print(&answer, output, Some(human::validate(found)));
 }
 
 /// Says that there was nothing to recover.
 pub(super) fn nothing_to_recover(answer: &Value, output: Output) {
-    print(answer, output, Some("nothing to recover: the last deployment has ended".to_owned()));
+    print(answer, output, Some("nothing to recover: the last deployment has ended\n".to_owned()));
 }
 
 /// Prints the apps and environments of the configuration.
@@ -143,9 +125,9 @@ pub(super) fn list(args: &ConfigArgs) -> Exit {
         ..Inputs::default()
     };
     match config::list(&inputs) {
-        Ok(apps) => {
-            let answer = serde_json::to_value(&apps).unwrap_or_default();
-            print(&answer, args.output, None);
+        Ok(found) => {
+            let answer = serde_json::to_value(&found).unwrap_or_default();
+            print(&answer, args.output, Some(human::list(&found, None)));
             Exit::Done
         }
         Err(error) => {

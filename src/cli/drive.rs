@@ -10,11 +10,11 @@ use super::order::Wish;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use crate::agent::protocol::{Frame, Reply};
-use crate::config::{Resolved, Target, bundle};
+use crate::config::{Resolved, bundle};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Profile, Severity, Stage,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile, Severity, Stage,
     StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
@@ -74,16 +74,17 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     let telling = match Telling::open(log, &surroundings, wish.action.verb(), profile, id) {
         Ok(telling) => telling,
         Err(error) => {
-            return answer::fail(&FailureReport::new(
-                ErrorKind::ConfigurationError,
-                "log.open",
-                describe(&error),
-            ));
+            return answer::fail(&log_failure(&error));
         }
     };
-    let mut drive = Drive { wish, surroundings, telling, named: Named::default() };
+    let mut drive = Drive { wish, surroundings, telling, named: Named::default(), seen: 0 };
     let ended = drive.run().await;
     drive.finish(ended)
+}
+
+fn log_failure(error: &crate::report::ReportError) -> FailureReport {
+    let hint = "name another file or directory, or make it writable";
+    FailureReport::new(ErrorKind::ConfigurationError, "log.open", describe(error)).hint(hint)
 }
 
 /// An error and its causes in one line.
@@ -102,6 +103,8 @@ struct Drive {
     surroundings: Surroundings,
     telling: Telling,
     named: Named,
+    /// Number of the host's last event.
+    seen: u64,
 }
 
 impl Drive {
@@ -139,12 +142,14 @@ impl Drive {
             Own::of(outcome, error.report())
         })?;
         let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
-        self.telling.hide(redactor.clone());
+        let kept = self.telling.keep_logs(&resolved.environment.name, redactor.clone());
+        kept.map_err(|error| Own::of(Outcome::Invalid, log_failure(&error)))?;
         self.introduce(&resolved);
         self.wish.confirmed(&resolved).map_err(|failure| Own::of(Outcome::Refused, failure))?;
         let ids = (self.telling.deployment_id.clone(), self.telling.correlation_id.clone());
         let mut job = self.wish.job(&resolved, ids, &self.surroundings);
-        if job.action.brings_bundle(matches!(resolved.target, Target::Local)) {
+        let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
+        if job.action.brings_bundle(in_place) {
             job.bundle = scan(&resolved).await?;
         }
         let agents = Agents::found()?;
@@ -183,7 +188,10 @@ impl Drive {
         session.send_job(job).await?;
         loop {
             match session.next().await {
-                Message::Event(event) => self.telling.relay(&event),
+                Message::Event(event) => {
+                    self.seen = event.seq;
+                    self.telling.relay(&event);
+                }
                 Message::Noise(line) => self.tell_noise(line),
                 Message::End => return Err(SessionError::Ended(Vec::new()).into()),
                 Message::Reply(reply) => match *reply {
@@ -214,7 +222,6 @@ impl Drive {
         job: &Job,
         signals: &mut Signals,
     ) -> Result<Word, Own> {
-        let mut seen = 0;
         let mut asked: Option<tokio::time::Instant> = None;
         loop {
             let message = tokio::select! {
@@ -229,9 +236,9 @@ impl Drive {
                 () = patience(asked) => return Err(unacknowledged()),
             };
             match message {
-                Message::Event(event) if event.seq <= seen => {}
+                Message::Event(event) if event.seq <= self.seen => {}
                 Message::Event(event) => {
-                    seen = event.seq;
+                    self.seen = event.seq;
                     self.telling.relay(&event);
                     match event.kind {
                         EventKind::DeploymentFinished { is_final: true, result } => {
@@ -305,6 +312,7 @@ impl Drive {
     }
 
     fn finish(mut self, ended: Result<Word, Own>) -> Exit {
+        self.keep_logs_anyway();
         let output = self.wish.reach.config.output;
         match ended {
             Ok(Word::Result(result)) => {
@@ -331,6 +339,15 @@ impl Drive {
                 answer::result(&result, output);
                 outcome.exit()
             }
+        }
+    }
+
+    /// A run that ended before its environment was known has log files, too.
+    fn keep_logs_anyway(&self) {
+        let given = self.wish.environment.as_deref().unwrap_or("unknown");
+        let Some(environment) = given.parse().or_else(|_| "unknown".parse()).ok() else { return };
+        if let Err(error) = self.telling.keep_logs(&environment, Redactor::default()) {
+            self.telling.emitter.emit(here!(), EventKind::Failed { failure: log_failure(&error) });
         }
     }
 

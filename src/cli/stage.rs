@@ -1,6 +1,7 @@
 //! What the runner tells: its own events and the host's, to every reporter.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,31 +17,33 @@ use crate::model::{
     AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Stage,
     StageOutcome,
 };
-use crate::report::{Console, ConsoleSettings, EventLog, Hub, ReportError, event_log};
+use crate::report::diagnostics::{self, DiagnosticsSettings};
+use crate::report::{Console, ConsoleSettings, EventLog, Hub, ReportError, Reporter, event_log};
 use crate::text::Redactor;
 
 /// How often reporters are told that time passes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The hub, shared by the runner's emitter and by what follows the host.
+/// The hub, shared by the runner's emitter and by what follows the host. Events that come before the log files can be
+/// opened, for their names need the environment, are kept for them.
 #[derive(Clone, Default)]
 struct Shared {
     hub: Arc<Mutex<Hub>>,
-    redactor: Arc<Mutex<Redactor>>,
+    early: Arc<Mutex<Option<Vec<Event>>>>,
 }
 
 impl Shared {
     fn publish(&self, event: &Event) {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner).publish(event);
+        if let Some(early) = self.early.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            early.push(event.clone());
+        }
     }
 }
 
 impl Sink for Shared {
     fn take(&mut self, event: &Event) {
-        let redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut event = event.clone();
-        event.clean(&redactor);
-        self.publish(&event);
+        self.publish(event);
     }
 }
 
@@ -54,8 +57,10 @@ pub(super) struct Telling {
     /// Groups everything of one workflow run.
     pub correlation_id: CorrelationId,
     verb: String,
+    level: Level,
+    log_dir: Option<PathBuf>,
     started_at: Timestamp,
-    stage_began: Instant,
+    stage_began: Option<Instant>,
     ticking: tokio::task::JoinHandle<()>,
 }
 
@@ -79,6 +84,7 @@ impl Telling {
     ) -> Result<Self, ReportError> {
         let correlation_id = log.correlation_id.clone().unwrap_or_else(|| surroundings.correlation_id());
         let shared = Shared::default();
+        *shared.early.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         let place = log
             .event_log
             .clone()
@@ -112,15 +118,41 @@ impl Telling {
             deployment_id,
             correlation_id,
             verb: verb.to_owned(),
+            level,
+            log_dir: log.log_dir.clone(),
             started_at: Timestamp::now(),
-            stage_began: Instant::now(),
+            stage_began: None,
             ticking,
         })
     }
 
-    /// Says which values must never be told.
-    pub(super) fn hide(&self, redactor: Redactor) {
-        *self.shared.redactor.lock().unwrap_or_else(PoisonError::into_inner) = redactor;
+    /// Opens the log files, now that the environment and the secrets are known, and tells them what was before.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub(super) fn keep_logs(
+        &self,
+        environment: &EnvironmentName,
+        redactor: Redactor,
+    ) -> Result<(), ReportError> {
+        let Some(early) = self.shared.early.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        self.emitter.redact_with(redactor.clone());
+        let Some(directory) = &self.log_dir else { return Ok(()) };
+        let settings = DiagnosticsSettings {
+            environment: environment.clone(),
+            level: self.level,
+            deployment_id: self.deployment_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            redactor,
+        };
+        let mut files = diagnostics::start(directory, &settings)?;
+        for event in &early {
+            files.on_event(event)?;
+        }
+        self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).add_first(files);
+        Ok(())
     }
 
     /// Tells an event of the host.
@@ -130,14 +162,15 @@ impl Telling {
 
     /// Begins a stage of the runner.
     pub(super) fn begin(&mut self, stage: Stage) {
-        self.stage_began = Instant::now();
+        self.stage_began = Some(Instant::now());
         self.emitter.enter(stage);
         self.emitter.emit(here!(), EventKind::StageStarted {});
     }
 
-    /// Ends the stage of the runner that was begun.
-    pub(super) fn end(&self, outcome: StageOutcome, reason: Option<String>) {
-        let took_ms = u64::try_from(self.stage_began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// Ends the stage of the runner that was begun, if it has not ended.
+    pub(super) fn end(&mut self, outcome: StageOutcome, reason: Option<String>) {
+        let Some(began) = self.stage_began.take() else { return };
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
         let span = Span { name: self.emitter.stage().as_str().to_owned(), duration_ms: took_ms, status };
         self.emitter.emit(here!(), EventKind::StageFinished { outcome, took_ms, reason, span });

@@ -37,7 +37,7 @@ pub use git::describe;
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
 pub use secret_names::looks_secret;
-pub use select::{ListedApp, list};
+pub use select::list;
 pub use target::{Jump, SshTarget, Target};
 
 /// The environment of the job, injected: nothing here reads the process's own.

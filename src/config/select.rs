@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{AppName, EnvironmentName};
+use crate::model::{AppName, EnvironmentName, ListAnswer, ListedApp};
 
 use super::app::TYPES;
 use super::compose;
@@ -14,25 +14,11 @@ use super::target::spellings;
 use super::yaml::{Entry, Node, Value};
 use super::{Inputs, Verb};
 
-/// One app as `list` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ListedApp {
-    /// Its name.
-    pub name: String,
-    /// Its `type`, also one that is not built yet.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its directory, relative to the project root.
-    pub path: String,
-    /// Environments that it can go to; empty when there is no file: any name is valid then.
-    pub environments: Vec<String>,
-}
-
 /// Returns all apps, of every type. Reads name, type and path only.
 ///
 /// # Errors
 /// Broken YAML, an app without `type` or of a type that nobody knows; no configuration and no compose file.
-pub fn list(inputs: &Inputs) -> Result<Vec<ListedApp>, ConfigError> {
+pub fn list(inputs: &Inputs) -> Result<ListAnswer, ConfigError> {
     let mut problems = Problems::default();
     let project = Project::load(inputs, &mut problems)?;
     let environments: Vec<String> = project.environments().iter().map(|entry| entry.key.clone()).collect();
@@ -47,7 +33,7 @@ pub fn list(inputs: &Inputs) -> Result<Vec<ListedApp>, ConfigError> {
         }],
     };
     project.check_shape(&mut problems);
-    if problems.0.is_empty() { Ok(apps) } else { Err(ConfigError::invalid(problems.0)) }
+    if problems.0.is_empty() { Ok(ListAnswer { apps }) } else { Err(ConfigError::invalid(problems.0)) }
 }
 
 fn listed(entry: &Entry, environments: &[String]) -> ListedApp {

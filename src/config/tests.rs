@@ -97,7 +97,7 @@ fn an_app_without_file_is_named_after_its_repository() {
     let resolved = project.resolve("dev", &[]).unwrap();
     assert_eq!(resolved.app.name.as_str(), "myshop_2");
     assert_eq!(resolved.version.label.len(), 7);
-    assert_eq!(list(&project.inputs("dev", &[])).unwrap()[0].name, "myshop_2");
+    assert_eq!(list(&project.inputs("dev", &[])).unwrap().apps[0].name, "myshop_2");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn list_shows_apps_of_all_types() {
         ("deployments.yaml", text),
         ("environments.yaml", "environments: {dev: , prod: {}}\n"),
     ]);
-    let apps = list(&project.inputs("", &[])).unwrap();
+    let apps = list(&project.inputs("", &[])).unwrap().apps;
     let kinds: Vec<_> = apps.iter().map(|app| app.kind.as_str()).collect();
     assert_eq!(kinds, ["docker-compose", "docker", "kubernetes", "terraform", "ansible"]);
     assert_eq!(

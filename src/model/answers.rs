@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppName, ArchiveFormat, ContainerState, DeploymentId, EnvironmentName, Finding, HealthReport,
-    HealthState, Outcome, Overall, Profile, ReleaseId, Severity, Stage, Verdict,
+    HealthState, Outcome, Overall, ReleaseId, Severity, Stage, Verdict,
 };
 
 /// Answer of `status`: what runs, since when, and whether somebody is at it.
@@ -184,33 +184,22 @@ impl ValidateAnswer {
 /// Answer of `list`: what the configuration knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListAnswer {
-    /// The apps, by name.
+    /// The apps, in the order of the file.
     pub apps: Vec<ListedApp>,
-    /// The environments, by name.
-    pub environments: Vec<ListedEnvironment>,
 }
 
 /// One app of [`ListAnswer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedApp {
     /// Its name.
-    pub name: AppName,
-    /// Word of `type:`.
+    pub name: String,
+    /// Its `type`, also one that is not built yet.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its directory, relative to the project root.
     pub path: String,
-}
-
-/// One environment of [`ListAnswer`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedEnvironment {
-    /// Its name.
-    pub name: EnvironmentName,
-    /// Its rules.
-    pub profile: Profile,
-    /// Where it is: `local`, `user@host:port`, or what is not said yet.
-    pub target: String,
+    /// Environments that it can go to; empty when there is no file: any name is valid then.
+    pub environments: Vec<String>,
 }
 
 /// One archive of `backup list`.
@@ -220,18 +209,14 @@ pub struct BackupListed {
     pub name: String,
     /// Path on the host.
     pub path: String,
-    /// When it was taken.
-    pub created_at: Timestamp,
+    /// When it was taken, as its manifest or its name says it.
+    pub created_at: Option<Timestamp>,
     /// Its size.
     pub size_bytes: u64,
     /// Its compression.
     pub format: ArchiveFormat,
-    /// SHA-256 in hex, as its manifest says it.
-    pub sha256: Option<String>,
     /// What is in it, as its manifest says it.
     pub includes: Vec<String>,
-    /// The release that ran when it was taken.
-    pub release: Option<ReleaseId>,
     /// What is wrong with it, such as a missing manifest.
     pub problem: Option<String>,
 }

@@ -82,17 +82,14 @@ pub fn validate(answer: &ValidateAnswer) -> String {
 
 /// Returns the answer of `list`.
 pub fn list(answer: &ListAnswer, width: Option<u16>) -> String {
-    let apps = answer.apps.iter().map(|app| vec![app.name.to_string(), app.kind.clone(), app.path.clone()]);
-    let environments = answer.environments.iter().map(|environment| {
-        vec![
-            environment.name.to_string(),
-            environment.profile.as_str().to_owned(),
-            environment.target.clone(),
-        ]
+    let any = || "any".to_owned();
+    let apps = answer.apps.iter().map(|app| {
+        let environments =
+            Some(app.environments.join(", ")).filter(|names| !names.is_empty()).unwrap_or_else(any);
+        vec![app.name.clone(), app.kind.clone(), app.path.clone(), environments]
     });
     let mut page = Page::default();
-    page.table(width, &["APP", "TYPE", "PATH"], apps);
-    page.table(width, &["ENVIRONMENT", "PROFILE", "TARGET"], environments);
+    page.table(width, &["APP", "TYPE", "PATH", "ENVIRONMENTS"], apps);
     page.end()
 }
 
@@ -118,12 +115,12 @@ pub fn backups(backups: &[BackupListed], width: Option<u16>) -> String {
         return "there is no backup\n".to_owned();
     }
     let rows = backups.iter().map(|backup| {
-        let release = backup.release.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let state = backup.problem.clone().unwrap_or_else(|| backup.includes.join(", "));
-        vec![backup.name.clone(), time(backup.created_at), words::size(backup.size_bytes), release, state]
+        let taken = backup.created_at.map_or_else(|| "-".to_owned(), time);
+        vec![backup.name.clone(), taken, words::size(backup.size_bytes), state]
     });
     let mut page = Page::default();
-    page.table(width, &["ARCHIVE", "TAKEN", "SIZE", "RELEASE", "HOLDS"], rows);
+    page.table(width, &["ARCHIVE", "TAKEN", "SIZE", "HOLDS"], rows);
     page.end()
 }
 
@@ -275,7 +272,7 @@ mod tests {
     use super::*;
     use crate::model::{
         ArchiveFormat, ContainerStatus, CurrentRelease, Finding, HealthReport, LastDeployment, LeaseHolder,
-        ListedApp, ListedEnvironment, Outcome, Profile, Stage, Unfinished,
+        ListedApp, Outcome, Stage, Unfinished,
     };
 
     fn at(second: i64) -> Timestamp {
@@ -391,17 +388,14 @@ backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection re
     fn list_history_and_backups_are_tables_and_say_when_they_are_empty() {
         let answer = ListAnswer {
             apps: vec![ListedApp {
-                name: "shop".parse().unwrap(),
+                name: "shop".into(),
                 kind: "docker-compose".into(),
                 path: ".".into(),
-            }],
-            environments: vec![ListedEnvironment {
-                name: "dev".parse().unwrap(),
-                profile: Profile::Dev,
-                target: "local".into(),
+                environments: vec!["dev".into(), "production".into()],
             }],
         };
-        let expected = "APP   TYPE            PATH\nshop  docker-compose  .\n\nENVIRONMENT  PROFILE  TARGET\ndev          dev      local\n";
+        let expected =
+            "APP   TYPE            PATH  ENVIRONMENTS\nshop  docker-compose  .     dev, production\n";
         assert_eq!(list(&answer, None), expected);
         assert_eq!(history(&[], None), "no deployment is recorded\n");
         let torn = HistoryEntry::Unreadable { file: "/h/x.json".into(), unreadable: "EOF\n::error::".into() };
@@ -410,16 +404,13 @@ backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection re
         let backup = BackupListed {
             name: "ffe_backup_20260921_141320.tar.gz".into(),
             path: "/srv/shop/production/backups/ffe_backup_20260921_141320.tar.gz".into(),
-            created_at: at(0),
+            created_at: Some(at(0)),
             size_bytes: 2_000_000,
             format: ArchiveFormat::Gzip,
-            sha256: None,
             includes: vec!["data".into(), "volume db".into()],
-            release: None,
             problem: None,
         };
-        let expected =
-            "ffe_backup_20260921_141320.tar.gz  2026-09-21 14:13:20Z  2 MB  -        data, volume db";
+        let expected = "ffe_backup_20260921_141320.tar.gz  2026-09-21 14:13:20Z  2 MB  data, volume db";
         assert_eq!(backups(&[backup], None).lines().nth(1), Some(expected));
     }
 

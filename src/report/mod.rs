@@ -107,6 +107,11 @@ impl Hub {
         self.slots.push(Slot::Live(Box::new(reporter)));
     }
 
+    /// Adds a reporter before the others, so that the console, which is the last one, can still name its failure.
+    pub fn add_first(&mut self, reporter: impl Reporter + 'static) {
+        self.slots.insert(0, Slot::Live(Box::new(reporter)));
+    }
+
     /// Tells every reporter. One that fails is muted and named; the deployment and the others go on.
     pub fn publish(&mut self, event: &Event) {
         self.each(|reporter| reporter.on_event(event));
