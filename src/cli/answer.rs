@@ -12,7 +12,8 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, RecoverAnswer,
+    ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, Settings};
@@ -108,9 +109,14 @@ pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     print(&answer, output, Some(human::validate(found)));
 }
 
-/// Says that there was nothing to recover.
-pub(super) fn nothing_to_recover(answer: &Value, output: Output) {
-    print(answer, output, Some("nothing to recover: the last deployment has ended\n".to_owned()));
+/// Says what was recovered, or that there was nothing.
+pub(super) fn recovered(answer: &Value, output: Output) {
+    let found: Option<RecoverAnswer> = serde_json::from_value(answer.clone()).ok();
+    let words = match found.and_then(|answer| answer.recovered) {
+        Some(ended) => format!("{} was unfinished and is ended now: {}", ended.deployment_id, ended.outcome),
+        None => "nothing to recover: the last deployment has ended\n".to_owned(),
+    };
+    print(answer, output, Some(words));
 }
 
 /// Prints the apps and environments of the configuration.

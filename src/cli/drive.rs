@@ -223,10 +223,13 @@ impl Drive {
         signals: &mut Signals,
     ) -> Result<Word, Own> {
         let mut asked: Option<tokio::time::Instant> = None;
+        let mut heard = false;
         loop {
             let message = tokio::select! {
                 message = session.next() => message,
-                () = signals.raised(), if asked.is_none() => {
+                () = signals.raised(), if !heard => {
+                    // A second signal changes nothing: the host knows.
+                    heard = true;
                     asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
                     self.tell_cancel();
                     // A connection that is gone shows as a missing acknowledgement.
@@ -359,7 +362,7 @@ impl Drive {
                 found.passed
             }
             _ => {
-                answer::nothing_to_recover(&answer, output);
+                answer::recovered(&answer, output);
                 true
             }
         };

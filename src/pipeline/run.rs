@@ -130,15 +130,13 @@ impl Run {
         Ok(id.map(|id| self.executor.load(&id)).transpose()?)
     }
 
-    /// Ends the run: nothing is left to recover, the history knows, and the last word is said.
+    /// Ends the run: the history knows, the last word is said, and then nothing is left to recover. In this order, so
+    /// that whoever dies in between leaves something that says how it ended.
     pub fn finish(&self, ending: Ending) -> DeploymentResult {
-        let mut ending = ending;
-        if let Err(error) = journal::clear(&self.layout.journal()) {
-            ending.errors.push(Stop::from(error).failure());
-        }
         let target = ending.target.clone();
         let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
         if self.job.action.is_recorded()
+            && !self.is_recorded()
             && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
         {
             let failure = error.report();
@@ -146,7 +144,19 @@ impl Run {
             result.errors.push(failure);
         }
         say_last_word(&self.emitter, &result);
+        if let Err(error) = journal::clear(&self.layout.journal()) {
+            // Goes to guard.log. The next attach finds the journal of a deployment that has ended, and tries again.
+            eprintln!("ffe-agent: {}", Stop::from(error).failure().message);
+        }
         result
+    }
+
+    /// Whether the history knows this deployment already: its worker died between its record and its last word.
+    fn is_recorded(&self) -> bool {
+        let (app, environment) = (&self.job.app.name, &self.job.environment.name);
+        let entries = history::read_all(&self.layout.history(), app, environment);
+        let mut records = entries.iter().filter_map(crate::model::HistoryEntry::record);
+        records.any(|record| record.deployment_id == self.job.deployment_id)
     }
 
     fn record(&self, result: &DeploymentResult, target: Option<ReleaseId>) -> HistoryRecord {
