@@ -56,7 +56,9 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
     loop {
         match session.next().await {
             Message::Reply(reply) => match *reply {
-                Reply::Answer { answer } => return Ok(show(&wish.action, &answer, wish.reach.config.output)),
+                Reply::Answer { answer } => {
+                    return Ok(show(&wish.action, &answer, wish.reach.config.log.output));
+                }
                 Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
                     return Ok(Exit::Done);
                 }
@@ -133,7 +135,7 @@ pub(super) fn list(args: &ConfigArgs) -> Exit {
     match config::list(&inputs) {
         Ok(found) => {
             let answer = serde_json::to_value(&found).unwrap_or_default();
-            print(&answer, args.output, Some(human::list(&found, None)));
+            print(&answer, args.log.output, Some(human::list(&found, None)));
             Exit::Done
         }
         Err(error) => {

@@ -316,7 +316,7 @@ impl Drive {
 
     fn finish(mut self, ended: Result<Word, Own>) -> Exit {
         self.keep_logs_anyway();
-        let output = self.wish.reach.config.output;
+        let output = self.wish.reach.config.log.output;
         match ended {
             Ok(Word::Result(result)) => {
                 answer::result(&result, output);
@@ -355,7 +355,7 @@ impl Drive {
     }
 
     fn answered(&mut self, answer: serde_json::Value) -> Exit {
-        let output = self.wish.reach.config.output;
+        let output = self.wish.reach.config.log.output;
         let passed = match (&self.wish.action, serde_json::from_value::<ValidateAnswer>(answer.clone())) {
             (Action::Validate, Ok(found)) => {
                 answer::findings(&found, output);
