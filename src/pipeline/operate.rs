@@ -137,6 +137,7 @@ impl Run {
         }
         ending.changed = !services.is_empty();
         ending.services = services;
+        ending.version = before.as_ref().map(|release| release.version.clone());
         ending.release = before.clone();
         ending.before = before;
         ending

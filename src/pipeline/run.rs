@@ -170,7 +170,7 @@ impl Run {
             _ => None,
         };
         HistoryRecord {
-            version: self.job.version.label.clone(),
+            version: result.version.clone().unwrap_or_default(),
             verb: result.verb.clone(),
             release: target,
             previous_release: id(&result.previous_release),
@@ -217,6 +217,8 @@ pub struct Ending {
     pub changed: bool,
     /// Release that was to be brought live.
     pub target: Option<ReleaseId>,
+    /// Version of the release that the verb is about, where the job does not bring its own.
+    pub version: Option<String>,
     /// Release that runs now.
     pub release: Option<Release>,
     /// Release that ran before.
@@ -248,6 +250,9 @@ impl Ending {
     fn into_result(self, job: &Job, emitter: &Emitter, started_at: Timestamp) -> DeploymentResult {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
         let end_time = Timestamp::now();
+        // Only verbs that bring the project have a version of their own; the others act on releases.
+        let own = matches!(job.action, Action::Deploy | Action::Build) || self.version.is_none();
+        let version = if own { job.version.label.clone() } else { self.version.unwrap_or_default() };
         let seconds = end_time.duration_since(started_at).as_secs_f64().max(0.0);
         DeploymentResult {
             deployment_id: job.deployment_id.clone(),
@@ -262,7 +267,7 @@ impl Ending {
             status: outcome.status(),
             exit_code: outcome.exit().code(),
             changed: self.changed,
-            version: Some(job.version.label.clone()),
+            version: Some(version),
             previous_version: self.before.as_ref().map(|release| release.version.clone()),
             release: self.release.map(|release| release.id.to_string()),
             previous_release: self.before.map(|release| release.id.to_string()),

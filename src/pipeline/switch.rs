@@ -59,6 +59,7 @@ impl Run {
         };
         ending.services = services;
         ending.target = Some(target.release.id.clone());
+        ending.version = Some(target.release.version.clone());
         ending.changed = true;
         ending.before = before.cloned();
         ending
