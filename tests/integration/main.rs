@@ -3,4 +3,5 @@
 mod acceptance;
 mod faults;
 mod harness;
+mod releases;
 mod support;
