@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
@@ -19,6 +20,9 @@ const REPLACEMENTS: usize = 3;
 const READY: &str = "ready";
 /// Exit status of a worker that found the lease taken.
 pub(super) const LEASE_TAKEN: u8 = 75;
+/// Longest wait for systemd to make a scope, and how often is looked.
+const SCOPE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 /// Variables that the guard's environment is made of (DESIGN section 3): never what the job carries.
 const KEPT: [&str; 8] =
     ["PATH", "HOME", "USER", "LANG", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -94,7 +98,7 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     let digest = digest::of_file(&this).map_err(GuardError::Start)?;
     let home = layout.state().join("bin").join(format!("{}-{digest}", env!("CARGO_PKG_VERSION")));
     let kept = home.join("ffe-agent");
-    if kept.exists() {
+    if digest::of_file(&kept).is_ok_and(|found| found == digest) {
         return Ok(kept);
     }
     atomic::make_directory(&home, 0o700)?;
@@ -110,11 +114,29 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
 /// The guard cannot be started.
 pub(super) fn launcher() -> io::Result<()> {
     let this = std::env::current_exe()?;
-    let in_scope = systemd_scope().and_then(|mut scope| scope.arg(&this).arg("guard").spawn().ok());
-    if in_scope.is_some() {
+    let mut scope = systemd_scope();
+    if scope.as_mut().is_some_and(|scope| becomes(scope.arg(&this).arg("guard"), &this)) {
         return Ok(());
     }
     Command::new(this).arg("guard").spawn().map(drop)
+}
+
+/// Starts a command that replaces itself by `program`, and returns whether it has: without a bus, or without the right
+/// to ask it, `systemd-run` ends instead, and the order still waits in the pipe for a guard without a scope.
+fn becomes(command: &mut Command, program: &Path) -> bool {
+    let Ok(mut child) = command.spawn() else { return false };
+    let image = PathBuf::from(format!("/proc/{}/exe", child.id()));
+    let until = Instant::now() + SCOPE;
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        if std::fs::read_link(&image).is_ok_and(|image| image == program) {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    // What hangs must not become a second guard later.
+    child.kill().ok();
+    child.wait().ok();
+    false
 }
 
 /// A logout kills a user's processes where logind says so, detached or not; a scope of its own saves the guard.
@@ -183,4 +205,19 @@ fn run_worker(order: &Order) -> io::Result<ExitStatus> {
         stdin.write_all(&serde_json::to_vec(order)?).ok();
     }
     child.wait()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_counts_only_when_the_program_runs_in_it() {
+        let sleep = std::fs::canonicalize("/bin/sleep").unwrap();
+        let mut refused = Command::new("sh");
+        assert!(!becomes(refused.args(["-c", "exit 1"]), &sleep));
+        assert!(!becomes(&mut Command::new("no-such-systemd-run"), &sleep));
+        let mut replaced = Command::new("sh");
+        assert!(becomes(replaced.args(["-c", "exec sleep 5"]), &sleep));
+    }
 }
