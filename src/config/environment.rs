@@ -1,6 +1,6 @@
 //! Reader of one environment: the keys of an entry of `environments`, after overlays and filling.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::Profile;
 
@@ -57,6 +57,17 @@ pub(super) struct WrittenEnvironment {
 pub(super) struct KeySource {
     pub(super) env: NamedVariable,
     pub(super) passphrase: Option<NamedVariable>,
+}
+
+impl WrittenEnvironment {
+    /// Lets the paths in it begin at the project's root.
+    pub(super) fn in_project(mut self, project_root: &Path) -> Self {
+        let keys = self.jump.iter_mut().map(|jump| &mut jump.host_key);
+        for key in keys.chain([&mut self.host_key]) {
+            *key = key.take().map(|key| target::host_key_from(project_root, key));
+        }
+        self
+    }
 }
 
 /// A variable that the configuration names, and where.

@@ -89,6 +89,7 @@ fn read_place<'a>(
             let mut node = without(&entry.node, &above.overruled());
             fill(&mut node, &key, &inputs.job, problems);
             environment::read(&restore_overrides(node, &entry.node), &key, problems)
+                .in_project(&inputs.project_root)
         }
         None => WrittenEnvironment::default(),
     };

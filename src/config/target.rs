@@ -1,5 +1,7 @@
 //! Where a release goes, and how to get there: flags above `<ENV>_*` variables above the files (DESIGN section 7).
 
+use std::path::Path;
+
 use crate::model::{ErrorKind, FailureReport};
 use crate::text::Secret;
 
@@ -11,7 +13,7 @@ use super::reader::Problems;
 /// What `host` accepts, in words.
 pub(super) const HOST: &str = "[USER@]HOST[:PORT], or `local`";
 /// What `host_key` accepts, in words.
-pub(super) const HOST_KEY: &str = "a line of known_hosts, a public key, or a SHA256:… fingerprint";
+pub(super) const HOST_KEY: &str = "a line of known_hosts, a public key, the path of a known_hosts file (with a `/`), or a SHA256:… fingerprint";
 
 /// The machine that a release goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub struct SshTarget {
     pub key: Option<Secret>,
     /// Passphrase of the key.
     pub passphrase: Option<Secret>,
-    /// Lines of known_hosts, a public key, or a SHA256 fingerprint.
+    /// Lines of known_hosts, a public key, the path of a file of them, or a SHA256 fingerprint.
     pub host_key: Option<String>,
     /// Hosts on the way, the first one first.
     pub jump: Vec<Jump>,
@@ -121,7 +123,19 @@ pub(super) fn is_host_key(text: &str) -> bool {
     };
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let is_fingerprint = |text: &str| text.starts_with("SHA256:") && text.len() > 40 && !text.contains(' ');
-    !text.trim().is_empty() && (is_fingerprint(text.trim()) || lines.all(is_line))
+    let one = text.trim();
+    !one.is_empty() && (is_fingerprint(one) || is_known_hosts_file(one) || lines.all(is_line))
+}
+
+/// A path has a `/`, so that a word that was meant to be something else is not looked for on the disk.
+fn is_known_hosts_file(text: &str) -> bool {
+    text.contains('/') && !text.contains(char::is_whitespace) && !text.starts_with("SHA256:")
+}
+
+/// Returns a `host_key` of the configuration files: the path in it, if it is one, goes on from the project's root.
+pub(super) fn host_key_from(project_root: &Path, key: String) -> String {
+    let is_relative = is_known_hosts_file(&key) && !key.starts_with(['/', '~']);
+    if is_relative { project_root.join(&key).display().to_string() } else { key }
 }
 
 /// `<ENV>_*` variables of the job: the environment's own name first, then its other spelling.
@@ -354,11 +368,22 @@ mod tests {
     }
 
     #[test]
+    fn known_hosts_files_of_the_configuration_lie_in_the_project() {
+        let found = |key: &str| host_key_from(Path::new("/p"), key.to_owned());
+        assert_eq!(found("deploy/known_hosts"), "/p/deploy/known_hosts");
+        for other in ["/etc/known_hosts", "~/.ssh/known_hosts", "SHA256:a/b", "h ssh-ed25519 AA/A"] {
+            assert_eq!(found(other), other);
+        }
+    }
+
+    #[test]
     fn host_keys_are_lines_or_fingerprints() {
         assert!(is_host_key("SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDMHGsJP8JnTK4l7Pc"));
         assert!(
             is_host_key("h ssh-ed25519 AAAAC3Nz\n[h]:22 ssh-rsa AAAA\n") && is_host_key("ssh-ed25519 AAAA")
         );
+        assert!(is_host_key("/etc/ssh/ssh_known_hosts") && is_host_key("~/.ssh/known_hosts"));
         assert!(!is_host_key("yes") && !is_host_key("") && !is_host_key("h AAAA BBBB"));
+        assert!(!is_host_key("SHA256:a/b"));
     }
 }
