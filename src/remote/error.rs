@@ -194,9 +194,12 @@ impl RemoteError {
         }
     }
 
-    /// Returns how a deployment ends by this: always unreachable, as nothing was touched.
+    /// Returns how a deployment ends by this: nothing was touched, be it for a wrong value or for want of a connection.
     pub fn outcome(&self) -> Outcome {
-        Outcome::Unreachable
+        match self.kind() {
+            ErrorKind::ConfigurationError => Outcome::Invalid,
+            _ => Outcome::Unreachable,
+        }
     }
 
     /// Returns the stable code.
