@@ -1,6 +1,7 @@
 //! The agent's end of the connection: frames come in, lines go out.
 
 use std::io::Write;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -11,6 +12,8 @@ use crate::text::{Redactor, harmless_json};
 
 /// Frames that may wait; the bundle is the only one that comes in numbers.
 const WAITING: usize = 4;
+/// A runner that has said nothing for so long, not even a ping, is gone: a network that was cut says nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why the agent cannot talk to its runner.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +54,11 @@ impl Link {
         tokio::spawn(async move {
             let mut stdin = tokio::io::BufReader::new(tokio::io::stdin());
             loop {
-                let frame = protocol::receive(&mut stdin).await.transpose();
-                let Some(frame) = frame else { return };
+                let received = tokio::time::timeout(SILENCE, protocol::receive(&mut stdin)).await;
+                let Ok(Some(frame)) = received.map(Result::transpose) else { return };
+                if matches!(frame, Ok(Frame::Ping)) {
+                    continue;
+                }
                 let broken = frame.is_err();
                 if sender.send(frame).await.is_err() || broken {
                     return;
@@ -67,13 +73,7 @@ impl Link {
     /// # Errors
     /// The runner is gone, or does not speak the protocol.
     pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
-        loop {
-            match self.frames.recv().await {
-                Some(Ok(Frame::Ping)) => {}
-                Some(frame) => return Ok(frame?),
-                None => return Err(LinkError::Gone),
-            }
-        }
+        self.frames.recv().await.map_or(Err(LinkError::Gone), |frame| Ok(frame?))
     }
 
     /// Answers the greeting.

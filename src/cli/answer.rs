@@ -12,11 +12,10 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, RecoverAnswer,
-    ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
-use crate::remote::{self, Agents, Settings};
+use crate::remote::{self, Agents, How, RemoteError, Settings};
 use crate::report::{human, json};
 use crate::text::Redactor;
 
@@ -36,18 +35,16 @@ async fn ask(wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
     let resolved = wish.resolve(&surroundings).map_err(|error| (error.exit(), error.report()))?;
     let ids = (DeploymentId::generate(), surroundings.correlation_id());
     let job = wish.job(&resolved, ids, &surroundings);
-    let unreachable = |failure: FailureReport| (Exit::Unreachable, failure);
-    let agents = Agents::found().map_err(|error| unreachable(error.report()))?;
-    let mut remote = remote::connect(&resolved.target, Settings::new(agents))
-        .await
-        .map_err(|error| unreachable(error.report()))?;
-    let channel = remote.attach().await.map_err(|error| unreachable(error.report()))?;
+    let unreachable = |error: RemoteError| (error.outcome().exit(), error.report());
+    let agents = Agents::found().map_err(unreachable)?;
+    let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await.map_err(unreachable)?;
+    let channel = remote.attach().await.map_err(unreachable)?;
     let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
     let lost = |error: SessionError| (Exit::Unreachable, error.report());
     let mut session = Session::open(channel, redactor).await.map_err(lost)?;
     session.send_job(&job).await.map_err(lost)?;
     let exit = listen(&mut session, wish).await?;
-    session.close().await;
+    session.ended().await;
     remote.close().await;
     Ok(exit)
 }
@@ -56,17 +53,23 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
     loop {
         match session.next().await {
             Message::Reply(reply) => match *reply {
-                Reply::Answer { answer } => {
-                    return Ok(show(&wish.action, &answer, wish.reach.config.log.output));
-                }
+                Reply::Answer { answer } => return Ok(show(&wish.action, &answer, wish.reach.config.output)),
                 Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
                     return Ok(Exit::Done);
                 }
                 Reply::Refused { outcome, failure } => return Err((outcome.exit(), failure)),
                 _ => {}
             },
-            Message::End if matches!(wish.action, Action::Logs(_)) => return Ok(Exit::Done),
-            Message::End => return Err((Exit::Unreachable, SessionError::Ended(Vec::new()).report())),
+            Message::End => {
+                // The agent ends by itself after the last line of a log, and only then without a last word.
+                let ended = session.ended().await;
+                let is_done = ended.as_ref().is_some_and(|ended| ended.how == How::Exited(0));
+                if is_done && matches!(wish.action, Action::Logs(_)) {
+                    return Ok(Exit::Done);
+                }
+                let last_lines = ended.map(|ended| ended.last_lines).unwrap_or_default();
+                return Err((Exit::Unreachable, SessionError::Ended(last_lines).report()));
+            }
             Message::Event(_) | Message::Noise(_) => {}
         }
     }
@@ -111,14 +114,9 @@ pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     print(&answer, output, Some(human::validate(found)));
 }
 
-/// Says what was recovered, or that there was nothing.
-pub(super) fn recovered(answer: &Value, output: Output) {
-    let found: Option<RecoverAnswer> = serde_json::from_value(answer.clone()).ok();
-    let words = match found.and_then(|answer| answer.recovered) {
-        Some(ended) => format!("{} was unfinished and is ended now: {}", ended.deployment_id, ended.outcome),
-        None => "nothing to recover: the last deployment has ended\n".to_owned(),
-    };
-    print(answer, output, Some(words));
+/// Says that there was nothing to recover.
+pub(super) fn nothing_to_recover(answer: &Value, output: Output) {
+    print(answer, output, Some("nothing to recover: the last deployment has ended\n".to_owned()));
 }
 
 /// Prints the apps and environments of the configuration.
@@ -135,7 +133,7 @@ pub(super) fn list(args: &ConfigArgs) -> Exit {
     match config::list(&inputs) {
         Ok(found) => {
             let answer = serde_json::to_value(&found).unwrap_or_default();
-            print(&answer, args.log.output, Some(human::list(&found, None)));
+            print(&answer, args.output, Some(human::list(&found, None)));
             Exit::Done
         }
         Err(error) => {

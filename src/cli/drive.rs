@@ -1,5 +1,6 @@
 //! Verbs that change the host, and `validate`: from the wish to the last word.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,7 +12,7 @@ use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use crate::agent::protocol::{Frame, Reply};
 use crate::config::{Resolved, bundle};
-use crate::event::{DeploymentResult, EventKind};
+use crate::event::{DeploymentResult, Event, EventKind};
 use crate::here;
 use crate::model::{
     Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile, Severity, Stage,
@@ -23,9 +24,12 @@ use crate::text::Redactor;
 
 /// How long the host gets to acknowledge a cancel (DESIGN section 6).
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
-/// How often a lost connection is made again, and the wait before the first time; it doubles.
+/// How often a lost connection is made again, and the wait after the first time; it doubles. Each time has retries of
+/// its own: a host that refuses is given up after about 25 s, one that is silent after minutes.
 const RECONNECTS: u32 = 6;
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+/// How long an agent and its connection get to end; what is left then ends with this process.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Why the runner ends a job itself.
 enum Own {
@@ -77,7 +81,14 @@ pub(super) async fn drive(wish: Wish) -> Exit {
             return answer::fail(&log_failure(&error));
         }
     };
-    let mut drive = Drive { wish, surroundings, telling, named: Named::default(), seen: 0 };
+    let mut drive = Drive {
+        wish,
+        surroundings,
+        telling,
+        named: Named::default(),
+        redactor: Redactor::default(),
+        seen: 0,
+    };
     let ended = drive.run().await;
     drive.finish(ended)
 }
@@ -103,8 +114,32 @@ struct Drive {
     surroundings: Surroundings,
     telling: Telling,
     named: Named,
-    /// Number of the host's last event.
+    redactor: Redactor,
+    /// Number of the last event of the host that was told: another connection may bring the same ones again.
     seen: u64,
+}
+
+/// A connection, and the agent that speaks on it.
+struct Line {
+    remote: Remote,
+    session: Session,
+}
+
+impl Line {
+    /// Ends both, so that nothing of them is left on this machine when we end.
+    async fn close(mut self) {
+        let closed = async {
+            self.session.ended().await;
+            self.remote.close().await;
+        };
+        tokio::time::timeout(CLOSE, closed).await.ok();
+    }
+}
+
+/// What is deployed: the job, and where the files of its bundle are.
+struct Load {
+    job: Job,
+    app_dir: PathBuf,
 }
 
 impl Drive {
@@ -116,27 +151,37 @@ impl Drive {
             )
         })?;
         self.telling.begin(Stage::Initializing);
-        let (mut remote, mut session, mut job, resolved) = tokio::select! {
+        let (mut line, mut load) = tokio::select! {
             () = signals.raised() => return Err(cancelled_early()),
             ready = self.initialize() => ready?,
         };
         self.telling.end(StageOutcome::Succeeded, None);
+        let ended = self.converse(&mut line, &mut load, &mut signals).await;
+        line.close().await;
+        ended
+    }
+
+    async fn converse(
+        &mut self,
+        line: &mut Line,
+        load: &mut Load,
+        signals: &mut Signals,
+    ) -> Result<Word, Own> {
         self.telling.begin(Stage::Validating);
-        let started = tokio::select! {
+        let answered = tokio::select! {
             () = signals.raised() => return Err(cancelled_early()),
-            started = self.validate(&mut session, &mut job, &resolved) => started?,
+            answered = self.validate(&mut line.session, load) => answered?,
         };
-        if let Some(answer) = started {
-            self.telling.end(StageOutcome::Succeeded, None);
+        self.telling.end(StageOutcome::Succeeded, None);
+        if let Some(answer) = answered {
             return Ok(Word::Answer(answer));
         }
-        self.telling.end(StageOutcome::Succeeded, None);
-        session.send(Frame::Start).await?;
-        self.follow(&mut remote, session, &job, &mut signals).await
+        line.session.send(Frame::Start).await?;
+        self.follow(line, load, signals).await
     }
 
     /// Reads the configuration and reaches the target.
-    async fn initialize(&mut self) -> Result<(Remote, Session, Job, Resolved), Own> {
+    async fn initialize(&mut self) -> Result<(Line, Load), Own> {
         let resolved = self.wish.resolve(&self.surroundings).map_err(|error| {
             let outcome = if error.exit() == Exit::Invalid { Outcome::Invalid } else { Outcome::Refused };
             Own::of(outcome, error.report())
@@ -144,6 +189,7 @@ impl Drive {
         let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
         let kept = self.telling.keep_logs(&resolved.environment.name, redactor.clone());
         kept.map_err(|error| Own::of(Outcome::Invalid, log_failure(&error)))?;
+        self.redactor = redactor.clone();
         self.introduce(&resolved);
         self.wish.confirmed(&resolved).map_err(|failure| Own::of(Outcome::Refused, failure))?;
         let ids = (self.telling.deployment_id.clone(), self.telling.correlation_id.clone());
@@ -156,7 +202,7 @@ impl Drive {
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
         let channel = remote.attach().await?;
         let session = Session::open(channel, redactor).await?;
-        Ok((remote, session, job, resolved))
+        Ok((Line { remote, session }, Load { job, app_dir: resolved.app_dir }))
     }
 
     fn introduce(&mut self, resolved: &Resolved) {
@@ -182,21 +228,19 @@ impl Drive {
     async fn validate(
         &mut self,
         session: &mut Session,
-        job: &mut Job,
-        resolved: &Resolved,
+        load: &Load,
     ) -> Result<Option<serde_json::Value>, Own> {
-        session.send_job(job).await?;
+        session.send_job(&load.job).await?;
         loop {
             match session.next().await {
                 Message::Event(event) => {
-                    self.seen = event.seq;
-                    self.telling.relay(&event);
+                    self.relay(&event);
                 }
                 Message::Noise(line) => self.tell_noise(line),
-                Message::End => return Err(SessionError::Ended(Vec::new()).into()),
+                Message::End => return Err(session.lost().await.into()),
                 Message::Reply(reply) => match *reply {
                     Reply::Lacks { digests } => {
-                        session.send_bundle(&resolved.app_dir, &job.bundle, &digests).await?;
+                        session.send_bundle(&load.app_dir, &load.job.bundle, &digests).await?;
                     }
                     Reply::Ready { passed: true, .. } => return Ok(None),
                     Reply::Ready { findings, .. } => return Err(refused(&findings)),
@@ -208,6 +252,16 @@ impl Drive {
         }
     }
 
+    /// Tells an event of the host that was not told before.
+    fn relay(&mut self, event: &Event) -> bool {
+        let is_new = event.seq > self.seen;
+        if is_new {
+            self.seen = event.seq;
+            self.telling.relay(event);
+        }
+        is_new
+    }
+
     fn tell_noise(&self, text: String) {
         if !text.is_empty() {
             self.telling.emitter.emit(here!(), EventKind::LogLine { source: "agent".to_owned(), text });
@@ -215,34 +269,26 @@ impl Drive {
     }
 
     /// Follows the host to its last word, over new connections where the old one is lost.
-    async fn follow(
-        &mut self,
-        remote: &mut Remote,
-        mut session: Session,
-        job: &Job,
-        signals: &mut Signals,
-    ) -> Result<Word, Own> {
+    async fn follow(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
         let mut asked: Option<tokio::time::Instant> = None;
-        let mut heard = false;
+        let (mut futile, mut seen_before) = (0, self.seen);
         loop {
             let message = tokio::select! {
-                message = session.next() => message,
-                () = signals.raised(), if !heard => {
-                    // A second signal changes nothing: the host knows.
-                    heard = true;
+                message = line.session.next() => message,
+                () = signals.raised(), if asked.is_none() => {
                     asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
                     self.tell_cancel();
                     // A connection that is gone shows as a missing acknowledgement.
-                    session.send(Frame::Cancel).await.ok();
+                    line.session.send(Frame::Cancel).await.ok();
                     continue;
                 }
                 () = patience(asked) => return Err(unacknowledged()),
             };
             match message {
-                Message::Event(event) if event.seq <= self.seen => {}
                 Message::Event(event) => {
-                    self.seen = event.seq;
-                    self.telling.relay(&event);
+                    if !self.relay(&event) {
+                        continue;
+                    }
                     match event.kind {
                         EventKind::DeploymentFinished { is_final: true, result } => {
                             return Ok(Word::Result(result));
@@ -261,7 +307,18 @@ impl Drive {
                 }
                 Message::Noise(line) => self.tell_noise(line),
                 Message::End if asked.is_some() => return Err(unacknowledged()),
-                Message::End => session = self.reconnect(remote, job).await?,
+                Message::End => {
+                    // An agent that ends at once whenever it is started is as good as none.
+                    futile = if self.seen > seen_before { 0 } else { futile + 1 };
+                    seen_before = self.seen;
+                    if futile > RECONNECTS {
+                        return Err(lost(&load.job.deployment_id, Some(line.session.lost().await.report())));
+                    }
+                    tokio::select! {
+                        () = signals.raised() => return Err(unacknowledged()),
+                        found = self.reconnect(line, load) => found?,
+                    }
+                }
             }
         }
     }
@@ -274,49 +331,55 @@ impl Drive {
     }
 
     /// Attaches to the deployment again, by its id.
-    async fn reconnect(&self, remote: &mut Remote, job: &Job) -> Result<Session, Own> {
+    async fn reconnect(&mut self, line: &mut Line, load: &Load) -> Result<(), Own> {
+        let cause = line.session.lost().await;
+        let notice =
+            format!("lost sight of the deployment, which goes on by itself; connecting again ({cause})");
+        self.notice("connection.lost", notice, Severity::Warning);
         let mut wait = RECONNECT_WAIT;
-        let (code, notice) = (
-            "connection.lost".to_owned(),
-            "the connection was lost; the host goes on, connecting again".to_owned(),
-        );
-        self.telling
-            .emitter
-            .emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
         let mut last = None;
-        for _ in 0..RECONNECTS {
-            match self.attach_again(remote, job).await {
-                Ok(session) => return Ok(session),
-                Err(failure) => last = Some(failure),
+        for attempt in 0..RECONNECTS {
+            if attempt > 0 {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            match self.attach_again(&mut line.remote, load).await {
+                Ok(session) => {
+                    line.session = session;
+                    let notice = "connected again; following the deployment".to_owned();
+                    self.notice("connection.back", notice, Severity::Passed);
+                    return Ok(());
+                }
+                // The host has answered: it says how this ends.
+                Err(Own::Ended(outcome, failures)) if outcome != Outcome::Unreachable => {
+                    return Err(Own::Ended(outcome, failures));
+                }
+                Err(Own::Ended(_, failures)) => last = failures.into_iter().next(),
+                Err(left) => return Err(left),
+            }
         }
-        let id = &job.deployment_id;
-        let cause = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-        let message =
-            format!("contact to the host was lost and could not be made again{cause}; it goes on by itself");
-        let hint = format!(
-            "follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`"
-        );
-        let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
-        Err(Own::Left(Outcome::Lost, failure))
+        Err(lost(&load.job.deployment_id, last))
     }
 
-    async fn attach_again(&self, remote: &mut Remote, job: &Job) -> Result<Session, FailureReport> {
-        let channel = remote.attach().await.map_err(|error| error.report())?;
-        let again = async {
-            let mut session = Session::open(channel, Redactor::default()).await?;
-            session.send_job(job).await?;
-            session.send(Frame::Start).await?;
-            Ok::<Session, SessionError>(session)
-        };
-        again.await.map_err(|error| error.report())
+    fn notice(&self, code: &str, notice: String, severity: Severity) {
+        self.telling
+            .emitter
+            .emit(here!(), EventKind::Noticed { code: code.to_owned(), notice, hint: None, severity });
+    }
+
+    /// What the host has is told again from its beginning, and passed over by its numbers. A host that had not begun
+    /// yet asks for the bundle again, and begins.
+    async fn attach_again(&mut self, remote: &mut Remote, load: &Load) -> Result<Session, Own> {
+        let channel = remote.attach().await?;
+        let mut session = Session::open(channel, self.redactor.clone()).await?;
+        self.validate(&mut session, load).await?;
+        session.send(Frame::Start).await?;
+        Ok(session)
     }
 
     fn finish(mut self, ended: Result<Word, Own>) -> Exit {
         self.keep_logs_anyway();
-        let output = self.wish.reach.config.log.output;
+        let output = self.wish.reach.config.output;
         match ended {
             Ok(Word::Result(result)) => {
                 answer::result(&result, output);
@@ -355,14 +418,14 @@ impl Drive {
     }
 
     fn answered(&mut self, answer: serde_json::Value) -> Exit {
-        let output = self.wish.reach.config.log.output;
+        let output = self.wish.reach.config.output;
         let passed = match (&self.wish.action, serde_json::from_value::<ValidateAnswer>(answer.clone())) {
             (Action::Validate, Ok(found)) => {
                 answer::findings(&found, output);
                 found.passed
             }
             _ => {
-                answer::recovered(&answer, output);
+                answer::nothing_to_recover(&answer, output);
                 true
             }
         };
@@ -422,6 +485,20 @@ fn acknowledged(effect: &str) -> Own {
         Outcome::Cancelled,
         FailureReport::new(ErrorKind::DeploymentError, "cancelled", message).hint(hint),
     )
+}
+
+fn lost(id: &DeploymentId, last: Option<FailureReport>) -> Own {
+    let cause = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+    // What could not be reached was not touched by that attempt, but by the deployment it may have been.
+    let cause = cause.trim_end_matches("; nothing was touched");
+    let message = format!(
+        "contact to the host was lost and could not be made again, but the deployment goes on there{cause}"
+    );
+    let hint = format!(
+        "follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`"
+    );
+    let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
+    Own::Left(Outcome::Lost, failure)
 }
 
 fn unacknowledged() -> Own {

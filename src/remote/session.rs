@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 
 use super::channel::{Channel, Ended, Ending, Input, Output};
 use crate::agent::protocol::{
@@ -17,6 +21,10 @@ use crate::text::{Redactor, harmless};
 
 /// Longest line of a reply: answers are larger than events.
 const LONGEST_REPLY: usize = 64 * LONGEST_EVENT;
+/// How often the agent hears that its runner is there (DESIGN section 3).
+const PING: Duration = Duration::from_secs(5);
+/// How long a lost agent may take to tell how it ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the agent says.
 #[derive(Debug)]
@@ -38,7 +46,7 @@ pub enum SessionError {
     #[error("the connection to the agent was lost")]
     Lost(#[from] FrameError),
     /// The agent ended without a word.
-    #[error("the agent on the host ended before it was done: {}", .0.join(" | "))]
+    #[error("the agent on the host ended before it was done{}", last_words(.0))]
     Ended(Vec<String>),
     /// It said something that was not expected.
     #[error("the agent on the host answered something unexpected ({0})")]
@@ -57,6 +65,10 @@ pub enum SessionError {
     /// The job cannot be said.
     #[error("the job cannot be written as JSON")]
     Job(#[source] serde_json::Error),
+}
+
+fn last_words(lines: &[String]) -> String {
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" | ")) }
 }
 
 impl SessionError {
@@ -88,7 +100,8 @@ impl SessionError {
 
 /// A conversation with one agent.
 pub struct Session {
-    stdin: Option<Input>,
+    stdin: Arc<Mutex<Option<Input>>>,
+    pinging: JoinHandle<()>,
     messages: mpsc::Receiver<Message>,
     ending: Option<Ending>,
     /// What the host said of itself.
@@ -110,10 +123,12 @@ impl Session {
             &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?),
         )
         .await;
+        let stdin = Arc::new(Mutex::new(Some(stdin)));
+        let pinging = tokio::spawn(ping(Arc::clone(&stdin)));
         let mut session =
-            Self { stdin: Some(stdin), messages, ending: Some(ending), facts: HostFacts::default() };
+            Self { stdin, pinging, messages, ending: Some(ending), facts: HostFacts::default() };
         if sent.is_err() {
-            return Err(session.ended().await);
+            return Err(session.lost().await);
         }
         loop {
             match session.next().await {
@@ -124,7 +139,7 @@ impl Session {
                     }
                     _ => return Err(SessionError::Unexpected("another greeting")),
                 },
-                Message::End => return Err(session.ended().await),
+                Message::End => return Err(session.lost().await),
                 Message::Event(_) | Message::Noise(_) => {}
             }
         }
@@ -148,7 +163,8 @@ impl Session {
     /// # Errors
     /// The connection is gone.
     pub async fn send(&mut self, frame: Frame) -> Result<(), SessionError> {
-        let Some(stdin) = &mut self.stdin else {
+        let mut stdin = self.stdin.lock().await;
+        let Some(stdin) = stdin.as_mut() else {
             return Err(FrameError::Broken(io::ErrorKind::BrokenPipe.into()).into());
         };
         Ok(protocol::send(stdin, &frame).await?)
@@ -178,18 +194,36 @@ impl Session {
         self.send(Frame::Bundle(Vec::new())).await
     }
 
-    /// Ends the conversation from our side, and returns how the agent ended.
-    pub async fn close(mut self) -> Option<Ended> {
-        drop(self.stdin.take());
-        let ending = self.ending.take()?;
-        Some(ending.ended().await)
+    /// Returns why nothing comes any more.
+    pub async fn lost(&mut self) -> SessionError {
+        SessionError::Ended(self.ended().await.map(|ended| ended.last_lines).unwrap_or_default())
     }
 
-    async fn ended(&mut self) -> SessionError {
-        drop(self.stdin.take());
-        match self.ending.take() {
-            Some(ending) => SessionError::Ended(ending.ended().await.last_lines),
-            None => SessionError::Ended(Vec::new()),
+    /// Ends the conversation from our side, and returns how the agent ended, if it did so in time; asked once.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        self.pinging.abort();
+        let ended = async {
+            drop(self.stdin.lock().await.take());
+            Some(self.ending.take()?.ended().await)
+        };
+        tokio::time::timeout(LAST_WORDS, ended).await.ok().flatten()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pinging.abort();
+    }
+}
+
+/// Tells the agent again and again that its runner is there, whatever else this process does.
+async fn ping(stdin: Arc<Mutex<Option<Input>>>) {
+    loop {
+        tokio::time::sleep(PING).await;
+        let mut stdin = stdin.lock().await;
+        let Some(stdin) = stdin.as_mut() else { return };
+        if protocol::send(stdin, &Frame::Ping).await.is_err() {
+            return;
         }
     }
 }
