@@ -1,0 +1,7 @@
+//! Deployments to a host over SSH: the built binary, a real sshd on loopback, the real engine.
+
+mod alone;
+mod connecting;
+mod deploying;
+mod losing;
+mod stand;
