@@ -19,8 +19,8 @@ use crate::host::docker::Docker;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Holder};
 use crate::model::{
-    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, Release, Severity, Stage,
-    ValidateAnswer,
+    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, RecoverAnswer,
+    RecoveredDeployment, Release, Severity, Stage, ValidateAnswer,
 };
 use crate::pipeline::journal;
 use crate::text::Redactor;
@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(25);
 const LIFE: Duration = Duration::from_millis(500);
 /// Longest wait for a holder that is being cancelled or recovered.
 const ENDING_HOLDER: Duration = Duration::from_secs(15 * 60);
+
+/// How long a lease may be free before it counts as nobody's: a guard starts the next worker in less.
+const ABANDONED: Duration = Duration::from_secs(20);
 
 /// Why this attach does not go on; nothing was changed by its job.
 pub(super) struct Refusal {
@@ -80,12 +83,12 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     }
     let visit = Visit::new(&job, &layout);
     if job.action != Action::Validate {
-        recover_first(link, &job, &layout, &visit.emitter).await?;
+        let recovered = make_way(link, &job, &layout, &visit.emitter).await?;
         if job.action == Action::Recover {
-            reply(&Reply::Answer { answer: serde_json::json!({ "unfinished": false }) });
+            let answer = serde_json::to_value(RecoverAnswer { recovered }).unwrap_or_default();
+            reply(&Reply::Answer { answer });
             return Ok(());
         }
-        wait_for_lease(&layout).await?;
     }
     let current = current_release(&layout)?;
     let staged = visit.stage(link, current.as_ref()).await?;
@@ -112,30 +115,56 @@ async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
     follow(link, layout, job, &job.deployment_id, 0).await
 }
 
+/// Returns when nobody changes this app and environment and nothing is left unfinished; what was ended, if anything.
+async fn make_way(
+    link: &mut Link,
+    job: &Job,
+    layout: &Layout,
+    emitter: &Emitter,
+) -> Result<Option<RecoveredDeployment>, Refusal> {
+    let mut recovered = None;
+    loop {
+        wait_for_lease(layout).await?;
+        match recover_first(link, job, layout, emitter).await? {
+            Some(ended) => recovered = Some(ended),
+            None => return Ok(recovered),
+        }
+    }
+}
+
 /// Ends what an earlier deployment left unfinished, before anything else.
-async fn recover_first(link: &mut Link, job: &Job, layout: &Layout, emitter: &Emitter) -> Served {
+async fn recover_first(
+    link: &mut Link,
+    job: &Job,
+    layout: &Layout,
+    emitter: &Emitter,
+) -> Result<Option<RecoveredDeployment>, Refusal> {
     let unfinished = journal::read(&layout.journal()).map_err(|error| Refusal::of(error.report()))?;
-    let Some(entry) = unfinished.filter(|_| lease::is_free(&layout.lease())) else { return Ok(()) };
+    let Some(entry) = unfinished else { return Ok(None) };
     let id = entry.job.deployment_id.clone();
     let notice = format!("{id} was left unfinished; it is ended first");
     let code = "recovery.first".to_owned();
     emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
+    // Without Docker nothing can be ended, and saying so at once is better than waiting for it.
+    tools().await?;
     start_recovery(layout, job, &id)?;
-    let ended = wait_until_ended(link, layout, &id).await;
-    let outcome = last_outcome(&layout.events(&id)).filter(|_| ended);
+    let outcome = wait_until_ended(link, layout, &id).await;
     match outcome {
-        Some(outcome) if outcome != Outcome::Failed => {
-            emitter.emit(here!(), EventKind::RecoveryFinished { unfinished: id.to_string(), outcome });
-            Ok(())
+        // A first deployment has no release to go back to: its containers were stopped, which is an end.
+        Some(outcome) if outcome != Outcome::Failed || entry.before.is_none() => {
+            let unfinished = id.to_string();
+            emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
+            Ok(Some(RecoveredDeployment { deployment_id: id, outcome }))
         }
-        _ => {
-            let message = format!("{id} could not be ended, so nothing new was started");
-            let hint = format!("look at {} on the host", layout.events(&id).display());
-            let failure =
-                FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
-            Err(Refusal { outcome: Outcome::Failed, failure })
-        }
+        _ => Err(not_ended(layout, &id)),
     }
+}
+
+fn not_ended(layout: &Layout, id: &DeploymentId) -> Refusal {
+    let message = format!("{id} could not be ended, so nothing new was started");
+    let hint = format!("look at {} and guard.log beside it on the host", layout.events(id).display());
+    let failure = FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
+    Refusal { outcome: Outcome::Failed, failure }
 }
 
 fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
@@ -144,12 +173,19 @@ fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
     guard::launch(layout, &order).map_err(|error| Refusal::of(error.report()))
 }
 
-/// Waits until a deployment has its last word. A runner that goes in the meantime is nobody's loss.
-async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -> bool {
-    let events = layout.events(id);
+/// Waits until a deployment has its last word and no journal any more, and returns how it ended; nothing when nobody
+/// works on it any more. A runner that goes in the meantime is nobody's loss.
+async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -> Option<Outcome> {
     let until = Instant::now() + ENDING_HOLDER;
+    let mut worked_on = Instant::now();
     let mut gone = false;
-    while !log::has_ended(&events) && Instant::now() < until {
+    while worked_on.elapsed() < ABANDONED && Instant::now() < until {
+        if !is_unfinished(layout, id) && log::has_ended(&layout.events(id)) {
+            return last_outcome(&layout.events(id));
+        }
+        if !lease::is_free(&layout.lease()) {
+            worked_on = Instant::now();
+        }
         if gone {
             tokio::time::sleep(LOOK).await;
             continue;
@@ -159,7 +195,12 @@ async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -
             () = tokio::time::sleep(LOOK) => {}
         }
     }
-    log::has_ended(&events)
+    None
+}
+
+fn is_unfinished(layout: &Layout, id: &DeploymentId) -> bool {
+    !matches!(journal::read(&layout.journal()), Ok(Some(entry)) if entry.job.deployment_id != *id)
+        && layout.journal().exists()
 }
 
 fn last_outcome(events: &Path) -> Option<Outcome> {
@@ -172,7 +213,10 @@ fn last_outcome(events: &Path) -> Option<Outcome> {
 async fn wait_for_lease(layout: &Layout) -> Served {
     let until = Instant::now() + ENDING_HOLDER;
     while let Some(holder) = lease::holder(&layout.lease()) {
-        let ending = holder.verb == "recover" || layout.cancel(&holder.deployment_id).exists();
+        // One that has had its last word lets go in a moment.
+        let ending = holder.verb == "recover"
+            || layout.cancel(&holder.deployment_id).exists()
+            || log::has_ended(&layout.events(&holder.deployment_id));
         if !ending || Instant::now() > until {
             return Err(busy(&holder));
         }

@@ -12,8 +12,9 @@ use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
-use crate::model::{Finding, Job, Release};
+use crate::model::{App, Finding, Job, Release};
 use crate::preflight::{self, Subject};
+use crate::text::harmless;
 
 /// What was found of the tools, kept with its errors: a missing one must not hide what else is wrong.
 struct Tools {
@@ -53,7 +54,8 @@ async fn of_bundle(
     current: Option<Release>,
     tools: &Tools,
 ) -> Vec<Finding> {
-    let mut findings = current.iter().flat_map(|release| written_files(layout, release)).collect::<Vec<_>>();
+    let mut findings: Vec<Finding> =
+        current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
     let scene = match &tools.compose {
         Ok(compose) => compose_executor::of_project(compose, layout, job, project_dir, current).await,
         Err(_) => {
@@ -150,16 +152,29 @@ fn unaskable(job: &Job, model: &ComposeModel, scene: &Scene) -> Option<Finding> 
 }
 
 /// Files of the current release that a container wrote to: they are no release content (DESIGN section 6, files).
-fn written_files(layout: &Layout, release: &Release) -> Vec<Finding> {
-    let changed = release.blobs.iter().filter_map(|digest| Blob::changed(&layout.files(), digest));
-    changed
-        .map(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let message = format!("a container wrote to `{name}`, which is content of the release ({})", path.display());
-            let hint = format!("if that is meant, add it to `shared:` of the app: `shared: [{name}]`; else mount it read-only");
-            Finding::error("files.written", message, hint)
-        })
-        .collect()
+fn written_files(app: &App, layout: &Layout, release: &Release) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (source, digest) in release.blobs.iter().filter(|(source, _)| !mounts::is_shared(app, source)) {
+        let written = Blob::written(&layout.files(), source, digest, &release.files);
+        let Some(first) = written.first() else { continue };
+        let more =
+            if written.len() == 1 { String::new() } else { format!(" and {} more", written.len() - 1) };
+        let lies = Blob::place(&layout.files(), source, digest);
+        let message = format!(
+            "a container wrote to `{}`{more}, which is content of the release ({})",
+            harmless(first),
+            lies.display()
+        );
+        let brought = layout.release(&release.id).join("app").join(source);
+        let hint = format!(
+            "to keep what was written, and from now on to let it survive releases, add to the app in deployments.yaml: \
+             `shared: [{source}]`; else mount it read-only, and put back what the release brought: `cp -aT {} {}`",
+            brought.display(),
+            lies.display()
+        );
+        findings.push(Finding::error("files.written", message, hint));
+    }
+    findings
 }
 
 async fn without_compose(job: &Job, layout: &Layout, project_dir: &Path, tools: &Tools) -> Vec<Finding> {

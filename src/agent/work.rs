@@ -37,12 +37,12 @@ pub(super) async fn work(order: Order) -> u8 {
         (_, Err(error)) => told_failed(&order, &layout, error.report()),
         (true, Ok(None)) => end_without_journal(&order, &layout),
         (true, Ok(Some(entry))) => recover(&order.job, &layout, &entry).await,
-        (false, Ok(entry)) => {
-            if let Some(entry) = entry {
-                recover(&order.job, &layout, &entry).await;
+        (false, Ok(entry)) => match entry {
+            Some(entry) if recover(&order.job, &layout, &entry).await != 0 => {
+                told_failed(&order, &layout, not_ended(&entry.job.deployment_id))
             }
-            deploy(&order, &layout).await
-        }
+            _ => deploy(&order, &layout).await,
+        },
     };
     drop_old_jobs(&layout, &order.job.deployment_id);
     drop(lease);
@@ -63,6 +63,7 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
         Ok(Acquired::Taken(other)) => {
             let refusal = other.map_or_else(unknown_holder, |other| busy(&other).failure);
             told(order, layout, Outcome::Busy, refusal);
+            drop_staged(order);
             Err(LEASE_TAKEN)
         }
         Err(error) => {
@@ -70,6 +71,12 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
             Err(told_failed(order, layout, error.report()))
         }
     }
+}
+
+fn not_ended(id: &DeploymentId) -> FailureReport {
+    let message = format!("{id} could not be ended, so nothing new was started");
+    FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message)
+        .hint("look at state/jobs/<id>/guard.log below the root, then run `ffe-deploy recover`")
 }
 
 fn unknown_holder() -> FailureReport {
@@ -154,10 +161,15 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let ending = perform(&run, &staged, scene.as_ref()).await;
     watcher.abort();
     run.finish(ending);
-    if order.staged.is_some() {
-        std::fs::remove_dir_all(staged.parent().unwrap_or(&staged)).ok();
-    }
+    drop_staged(order);
     0
+}
+
+/// What is left of a bundle in the cache goes; what cannot be removed is swept by a later attach.
+fn drop_staged(order: &Order) {
+    if let Some(home) = order.staged.as_deref().and_then(Path::parent) {
+        std::fs::remove_dir_all(home).ok();
+    }
 }
 
 async fn project_scene(
@@ -226,19 +238,20 @@ fn watch_for_cancel(run: &Run) -> tokio::task::JoinHandle<()> {
             tokio::time::sleep(LOOK).await;
         }
         match effect(emitter.stage()) {
-            Ok(effect) => {
+            Ok(effect) if cancel.raise() => {
                 emitter.emit(here!(), EventKind::CancelRequested { effect: effect.to_owned() });
-                cancel.raise();
             }
-            Err(truth) => {
-                let (code, notice) = ("cancel.late".to_owned(), truth.to_owned());
-                emitter.emit(
-                    here!(),
-                    EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning },
-                );
-            }
+            Ok(_) => tell_late(&emitter, TOO_LATE),
+            Err(truth) => tell_late(&emitter, truth),
         }
     })
+}
+
+const TOO_LATE: &str = "the cancel came too late: what was asked for is done, or cannot be stopped half-way";
+
+fn tell_late(emitter: &Emitter, truth: &str) {
+    let (code, notice) = ("cancel.late".to_owned(), truth.to_owned());
+    emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
 }
 
 /// Returns what a cancel does in a stage, or why it does nothing any more.
@@ -251,7 +264,7 @@ fn effect(stage: Stage) -> Result<&'static str, &'static str> {
         | Stage::Building
         | Stage::BackingUp => Ok("stopping before anything is switched; the running release is not touched"),
         Stage::Deploying | Stage::Verifying => Ok("going back to the release before"),
-        Stage::Complete => Err("the cancel came too late: the new release is verified and current"),
+        Stage::Complete => Err(TOO_LATE),
         Stage::RollingBack | Stage::RolledBack | Stage::Failed => {
             Err("the deployment has failed and is going back already; a cancel changes nothing")
         }
@@ -262,6 +275,10 @@ fn effect(stage: Stage) -> Result<&'static str, &'static str> {
 async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let mut unfinished = entry.job.clone();
     unfinished.environment.placement = job.environment.placement.clone();
+    if log::has_ended(&layout.events(&unfinished.deployment_id)) {
+        // It died between its last word and the end of its journal: there is nothing left to do.
+        return u8::from(journal::clear(&layout.journal()).is_err());
+    }
     let Some(telling) = telling(&unfinished, layout, Redactor::default(), Stage::Validating) else {
         return 1;
     };
@@ -288,7 +305,11 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
         cancel: Cancel::default(),
         started_at: entry.started_at,
     };
+    // What is being ended is not stopped half-way: a cancel is answered with the truth.
+    run.cancel.close();
+    let watcher = watch_for_cancel(&run);
     let ending = run.recover(entry).await;
+    watcher.abort();
     run.finish(ending);
     0
 }

@@ -12,7 +12,8 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, RecoverAnswer,
+    ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, How, RemoteError, Settings};
@@ -53,7 +54,9 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
     loop {
         match session.next().await {
             Message::Reply(reply) => match *reply {
-                Reply::Answer { answer } => return Ok(show(&wish.action, &answer, wish.reach.config.output)),
+                Reply::Answer { answer } => {
+                    return Ok(show(&wish.action, &answer, wish.reach.config.log.output));
+                }
                 Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
                     return Ok(Exit::Done);
                 }
@@ -114,9 +117,14 @@ pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     print(&answer, output, Some(human::validate(found)));
 }
 
-/// Says that there was nothing to recover.
-pub(super) fn nothing_to_recover(answer: &Value, output: Output) {
-    print(answer, output, Some("nothing to recover: the last deployment has ended\n".to_owned()));
+/// Says what was recovered, or that there was nothing.
+pub(super) fn recovered(answer: &Value, output: Output) {
+    let found: Option<RecoverAnswer> = serde_json::from_value(answer.clone()).ok();
+    let words = match found.and_then(|answer| answer.recovered) {
+        Some(ended) => format!("{} was unfinished and is ended now: {}", ended.deployment_id, ended.outcome),
+        None => "nothing to recover: the last deployment has ended\n".to_owned(),
+    };
+    print(answer, output, Some(words));
 }
 
 /// Prints the apps and environments of the configuration.
@@ -133,7 +141,7 @@ pub(super) fn list(args: &ConfigArgs) -> Exit {
     match config::list(&inputs) {
         Ok(found) => {
             let answer = serde_json::to_value(&found).unwrap_or_default();
-            print(&answer, args.output, Some(human::list(&found, None)));
+            print(&answer, args.log.output, Some(human::list(&found, None)));
             Exit::Done
         }
         Err(error) => {

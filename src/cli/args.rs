@@ -8,10 +8,20 @@ use crate::event::Level;
 use crate::model::{Adopt, CorrelationId, DeploymentId, ReleaseId};
 use crate::report::LogFormat;
 
+/// What the exit codes say, below the list of verbs.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done        2 invalid      3 refused    4 rolled back  5 failed: look  6 busy  7 unreachable
+  8 cancelled   9 stopped before the switch   10 planned   11 contact lost   1 a defect
+  After 2, 3, 6, 7 and 9 the running release was not touched.
+
+`ffe-deploy VERB --help` explains a verb.";
+
 /// Takes a Compose application from one release to the next, on this machine or over SSH, and brings it back when it
 /// fails.
 #[derive(Parser)]
-#[command(name = "ffe-deploy", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "ffe-deploy", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs", after_help = EXIT_CODES)]
 pub(super) struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -21,13 +31,13 @@ pub(super) struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub(super) enum Verb {
-    /// Bring the project's release live: validate, back up, deploy, verify, and roll back if it fails
+    /// Bring the project live: check, back up, deploy, verify, and roll back by itself if that fails
     Deploy(DeployArgs),
-    /// Put the last successful release before the current one back
+    /// Bring an earlier release back, verified
     Rollback(RollbackArgs),
-    /// End a deployment that was left unfinished
+    /// End a deployment that was left unfinished, now
     Recover(TargetArgs),
-    /// Ask every check that comes before a deployment; change nothing
+    /// Make every check that comes before a deployment; change nothing
     Validate(ValidateArgs),
     /// Show what runs, whether it is healthy, and the last deployment
     Status(TargetArgs),
@@ -35,7 +45,7 @@ pub(super) enum Verb {
     Health(TargetArgs),
     /// List the apps and environments of the configuration
     List(ConfigArgs),
-    /// List earlier deployments
+    /// List earlier deployments, newest first
     History(TargetArgs),
     /// Print the last log lines of one service or of all
     Logs(LogsArgs),
@@ -47,19 +57,26 @@ pub(super) enum Verb {
     Down(OperateArgs),
     /// Stop the services, then start them, verified
     Restart(OperateArgs),
-    /// Stop the services and delete their volumes and local images
+    /// Stop the services and delete their volumes and locally built images: their data is gone
     Clean(OperateArgs),
     /// Build the images; start nothing
     Build(BuildArgs),
-    /// Take a backup, or list those there are
+    /// Take a backup (`backup`, `backup create`), or list those there are (`backup list`)
     Backup(Box<BackupArgs>),
 }
 
 /// Where the configuration is.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Configuration")]
 pub(super) struct ConfigArgs {
     /// Directory of the project
-    #[arg(long, value_name = "DIR", default_value = ".", env = "FFE_DEPLOY_PROJECT_ROOT")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        env = "FFE_DEPLOY_PROJECT_ROOT",
+        hide_env_values = true
+    )]
     pub project_root: PathBuf,
     /// Directory of deployments.yaml and environments.yaml [default: deploy/, then the project root]
     #[arg(long, value_name = "DIR")]
@@ -67,40 +84,49 @@ pub(super) struct ConfigArgs {
     /// App of deployments.yaml [default: the only one]
     #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
-    /// How results are printed on stdout
-    #[arg(long, value_enum, default_value_t = Output::Human, env = "FFE_DEPLOY_OUTPUT")]
-    pub output: Output,
     #[command(flatten)]
     pub log: LogArgs,
 }
 
 /// What is said, and where.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Output")]
 pub(super) struct LogArgs {
-    /// File for the event log, one JSON object a line [default: below $RUNNER_TEMP or the user's state directory]
-    #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_EVENT_LOG")]
+    /// How the result is printed on stdout: human (tables) or json
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
+    #[arg(default_value_t = Output::Human, env = "FFE_DEPLOY_OUTPUT", hide_env_values = true)]
+    pub output: Output,
+    /// File for the event log, one JSON object a line [default: in $RUNNER_TEMP/ffe-deploy, else in the user's state
+    /// directory]
+    #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_EVENT_LOG", hide_env_values = true)]
     pub event_log: Option<PathBuf>,
     /// Directory for app_<env>.log, error_<env>.log and access_<env>.log, in Bunyan's form
-    #[arg(long, value_name = "DIR", env = "FFE_DEPLOY_LOG_DIR")]
+    #[arg(long, value_name = "DIR", env = "FFE_DEPLOY_LOG_DIR", hide_env_values = true)]
     pub log_dir: Option<PathBuf>,
-    /// File to which what the console shows is added, as JSON
-    #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_LOG_FILE")]
+    /// File to which what the console shows is appended, as JSON
+    #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_LOG_FILE", hide_env_values = true)]
     pub log_file: Option<PathBuf>,
     /// DEBUG, INFO, WARNING, ERROR or CRITICAL, for console and log files [default: INFO, DEBUG in dev]
-    #[arg(long, value_name = "LEVEL", env = "FFE_DEPLOY_LOG_LEVEL")]
+    #[arg(long, value_name = "LEVEL", env = "FFE_DEPLOY_LOG_LEVEL", hide_env_values = true)]
     pub log_level: Option<Level>,
-    /// auto, human or json; auto is lines for people on a terminal and on GitHub, JSON otherwise
-    #[arg(long, value_name = "FORMAT", default_value = "auto", env = "FFE_DEPLOY_LOG_FORMAT")]
+    /// Console: human, json, or auto, which is human on a terminal and on GitHub, json otherwise
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "auto",
+        env = "FFE_DEPLOY_LOG_FORMAT",
+        hide_env_values = true
+    )]
     pub log_format: LogFormat,
     /// Groups everything of one workflow run [default: github-<run>-<attempt>, else a new UUID]
-    #[arg(long, value_name = "ID", env = "FFE_DEPLOY_CORRELATION_ID")]
+    #[arg(long, value_name = "ID", env = "FFE_DEPLOY_CORRELATION_ID", hide_env_values = true)]
     pub correlation_id: Option<CorrelationId>,
 }
 
 /// Where it goes.
 #[derive(Args, Clone)]
 pub(super) struct TargetArgs {
-    /// Name of the environment
+    /// Environment [default: the only one; `dev` for verbs that only look]
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: Option<String>,
     #[command(flatten)]
@@ -109,14 +135,15 @@ pub(super) struct TargetArgs {
 
 /// How the target is reached.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Target")]
 pub(super) struct ReachArgs {
-    /// `local`, or the host to reach over SSH
+    /// Host to reach over SSH, or `local` for this machine [default: `host` of the environment]
     #[arg(long, value_name = "[USER@]HOST[:PORT]")]
     pub host: Option<String>,
-    /// The host's key: a known_hosts line, a file of them, or a SHA256 fingerprint
+    /// Key of the host: a known_hosts line, a file of them, or a SHA256 fingerprint [default: the user's known_hosts]
     #[arg(long, value_name = "KEY")]
     pub host_key: Option<String>,
-    /// Active Compose profile; may be given several times
+    /// Compose profile to activate; may be given several times
     #[arg(long = "profile", value_name = "PROFILE")]
     pub profiles: Vec<String>,
     #[command(flatten)]
@@ -126,85 +153,87 @@ pub(super) struct ReachArgs {
 /// Arguments of verbs that change what runs.
 #[derive(Args, Clone)]
 pub(super) struct OperateArgs {
+    /// Confirm what is asked, where the environment wants it confirmed (production does)
+    #[arg(long, env = "FFE_DEPLOY_YES", hide_env_values = true)]
+    pub yes: bool,
+    /// Id of this run; one that was used gives its result again [default: deploy-<time>-<random>]
+    #[arg(long, value_name = "ID", env = "FFE_DEPLOY_DEPLOYMENT_ID", hide_env_values = true)]
+    pub deployment_id: Option<DeploymentId>,
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Confirm, where the environment asks for it (production does)
-    #[arg(long, env = "FFE_DEPLOY_YES")]
-    pub yes: bool,
-    /// Id of this run [default: deploy-<time>-<random>]; an id that was used returns its result again
-    #[arg(long, value_name = "ID", env = "FFE_DEPLOY_DEPLOYMENT_ID")]
-    pub deployment_id: Option<DeploymentId>,
 }
 
 /// Arguments of `deploy`.
 #[derive(Args, Clone)]
 pub(super) struct DeployArgs {
-    #[command(flatten)]
-    pub operate: OperateArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file [default: git describe]
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
     /// Build images without cache
-    #[arg(long, env = "FFE_DEPLOY_NO_CACHE")]
+    #[arg(long, env = "FFE_DEPLOY_NO_CACHE", hide_env_values = true)]
     pub no_cache: bool,
     /// Take no backup
-    #[arg(long, env = "FFE_DEPLOY_SKIP_BACKUP")]
+    #[arg(long, env = "FFE_DEPLOY_SKIP_BACKUP", hide_env_values = true)]
     pub skip_backup: bool,
-    /// Take over an app that runs already, recording it first as a release to return to
-    #[arg(long, value_name = "no-rollback", num_args = 0..=1, require_equals = true, default_missing_value = "record")]
+    /// Take over an app that already runs, recorded first as a release to return to; `=no-rollback` without that
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "record")]
+    #[arg(hide_possible_values = true, env = "FFE_DEPLOY_ADOPT", hide_env_values = true)]
     pub adopt: Option<AdoptWord>,
+    #[command(flatten)]
+    pub operate: OperateArgs,
 }
 
 /// Arguments of `validate`.
 #[derive(Args, Clone)]
 pub(super) struct ValidateArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Arguments of `build`.
 #[derive(Args, Clone)]
 pub(super) struct BuildArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
     /// Build images without cache
-    #[arg(long, env = "FFE_DEPLOY_NO_CACHE")]
+    #[arg(long, env = "FFE_DEPLOY_NO_CACHE", hide_env_values = true)]
     pub no_cache: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Arguments of `rollback`.
 #[derive(Args, Clone)]
 pub(super) struct RollbackArgs {
-    #[command(flatten)]
-    pub operate: OperateArgs,
     /// Release to go back to [default: the last successful one before the current]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", env = "FFE_DEPLOY_TO", hide_env_values = true)]
     pub to: Option<ReleaseId>,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", env = "FFE_DEPLOY_REASON", hide_env_values = true)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub operate: OperateArgs,
 }
 
 /// Arguments of `logs`.
 #[derive(Args, Clone)]
 pub(super) struct LogsArgs {
-    /// Name of the environment
+    /// Environment [default: the only one; `dev` for verbs that only look]
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: Option<String>,
-    /// Service whose lines are wanted, raw [default: all, each line with its service's name]
+    /// Service, whose lines are then printed as they are [default: all, each line after its service's name]
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
-    /// Last lines of each service
-    #[arg(long, value_name = "LINES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    /// Number of last lines of each service
+    #[arg(long, value_name = "LINES", default_value_t = 50, env = "FFE_DEPLOY_TAIL", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub tail: u32,
-    /// Go on as lines come
-    #[arg(long)]
+    /// Go on as lines come, until interrupted
+    #[arg(long, env = "FFE_DEPLOY_FOLLOW", hide_env_values = true)]
     pub follow: bool,
     #[command(flatten)]
     pub reach: ReachArgs,

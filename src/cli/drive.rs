@@ -272,10 +272,13 @@ impl Drive {
     async fn follow(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
         let mut asked: Option<tokio::time::Instant> = None;
         let (mut futile, mut seen_before) = (0, self.seen);
+        let mut heard = false;
         loop {
             let message = tokio::select! {
                 message = line.session.next() => message,
-                () = signals.raised(), if asked.is_none() => {
+                () = signals.raised(), if !heard => {
+                    // A second signal changes nothing: the host knows.
+                    heard = true;
                     asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
                     self.tell_cancel();
                     // A connection that is gone shows as a missing acknowledgement.
@@ -379,7 +382,7 @@ impl Drive {
 
     fn finish(mut self, ended: Result<Word, Own>) -> Exit {
         self.keep_logs_anyway();
-        let output = self.wish.reach.config.output;
+        let output = self.wish.reach.config.log.output;
         match ended {
             Ok(Word::Result(result)) => {
                 answer::result(&result, output);
@@ -418,14 +421,14 @@ impl Drive {
     }
 
     fn answered(&mut self, answer: serde_json::Value) -> Exit {
-        let output = self.wish.reach.config.output;
+        let output = self.wish.reach.config.log.output;
         let passed = match (&self.wish.action, serde_json::from_value::<ValidateAnswer>(answer.clone())) {
             (Action::Validate, Ok(found)) => {
                 answer::findings(&found, output);
                 found.passed
             }
             _ => {
-                answer::nothing_to_recover(&answer, output);
+                answer::recovered(&answer, output);
                 true
             }
         };

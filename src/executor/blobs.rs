@@ -38,7 +38,21 @@ impl Blob {
                 .collect(),
         };
         let real = entries.keys().any(|path| !is_placeholder(path));
-        real.then(|| Self { digest: digest_of(&entries), source: source.to_owned(), entries })
+        real.then(|| Self {
+            digest: digest_of(name_of(source), &entries),
+            source: source.to_owned(),
+            entries,
+        })
+    }
+
+    /// Returns the blob of what lies at `source` in the directory of a release, or nothing when nothing is there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_release(source: &str, app: &Path) -> Result<Self, WriteError> {
+        let (path, mut entries) = (app.join(source), BTreeMap::new());
+        collect(&path, &path, &mut entries).map_err(WriteError::at(&path))?;
+        Ok(Self { digest: digest_of(name_of(source), &entries), source: source.to_owned(), entries })
     }
 
     /// Returns whether it is one file.
@@ -48,11 +62,12 @@ impl Blob {
 
     /// Returns where it lies below `files/`.
     pub fn path(&self, files: &Path) -> PathBuf {
-        files.join(&self.digest).join(self.name())
+        Self::place(files, &self.source, &self.digest)
     }
 
-    fn name(&self) -> &str {
-        self.source.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("app")
+    /// Returns where the blob of a source lies below `files/`.
+    pub fn place(files: &Path, source: &str, digest: &str) -> PathBuf {
+        files.join(digest).join(name_of(source))
     }
 
     /// Copies it from the bundle's directory to `files/`, unless it is there.
@@ -79,7 +94,8 @@ impl Blob {
         fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
         let from = app.join(&self.source);
         for (path, entry) in &self.entries {
-            let target = if path.is_empty() { to.join(self.name()) } else { to.join(self.name()).join(path) };
+            let top = to.join(name_of(&self.source));
+            let target = if path.is_empty() { top } else { top.join(path) };
             make_parents(to, &target)?;
             let source = if path.is_empty() { from.clone() } else { from.join(path) };
             copy_entry(&source, &target, entry)?;
@@ -87,16 +103,44 @@ impl Blob {
         Ok(())
     }
 
-    /// Returns the first path whose bytes no longer match the name of the blob: a container wrote to it.
-    pub fn changed(files: &Path, digest: &str) -> Option<PathBuf> {
-        let home = files.join(digest);
-        let name = fs::read_dir(&home).ok()?.flatten().next()?.path();
+    /// Returns the paths, relative to the project, whose content is no longer what the release brought: a container
+    /// wrote to them. Nothing when the blob is whole, or is not there at all.
+    pub fn written(
+        files: &Path,
+        source: &str,
+        digest: &str,
+        brought: &BTreeMap<String, EntryKind>,
+    ) -> Vec<String> {
+        let top = Self::place(files, source, digest);
         let mut entries = BTreeMap::new();
-        if collect(&name, &name, &mut entries).is_err() {
-            return Some(name);
+        if top.symlink_metadata().is_err() {
+            return Vec::new();
         }
-        (digest_of(&entries) != digest).then_some(name)
+        let read = collect(&top, &top, &mut entries);
+        if read.is_ok() && digest_of(name_of(source), &entries) == digest {
+            return Vec::new();
+        }
+        let full = |path: &String| match (source.is_empty(), path.is_empty()) {
+            (true, _) => path.clone(),
+            (false, true) => source.to_owned(),
+            (false, false) => format!("{source}/{path}"),
+        };
+        let now: BTreeMap<String, EntryKind> =
+            entries.iter().map(|(path, entry)| (full(path), entry.kind.clone())).collect();
+        let below = |path: &&String| source.is_empty() || Path::new(path).starts_with(source);
+        let mut changed: Vec<String> = now
+            .iter()
+            .filter(|(path, kind)| brought.get(*path) != Some(kind))
+            .map(|(p, _)| p.clone())
+            .collect();
+        changed.extend(brought.keys().filter(below).filter(|path| !now.contains_key(*path)).cloned());
+        if changed.is_empty() { vec![source.to_owned()] } else { changed }
     }
+}
+
+/// A blob holds its source under its own name: an image may look for it by that.
+fn name_of(source: &str) -> &str {
+    source.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("app")
 }
 
 /// Git keeps no empty directories: these files stand for one, and make it no content.
@@ -104,8 +148,9 @@ fn is_placeholder(path: &str) -> bool {
     matches!(path.rsplit('/').next(), Some(".gitkeep" | ".gitignore")) && !path.is_empty()
 }
 
-fn digest_of(entries: &BTreeMap<String, BundleEntry>) -> String {
+fn digest_of(name: &str, entries: &BTreeMap<String, BundleEntry>) -> String {
     let mut hash = Sha256::new();
+    hash.update(format!("{}\0{name}\0", name.len()));
     for (path, entry) in entries {
         let (kind, content) = match &entry.kind {
             EntryKind::File(digest) => ("file", digest),
@@ -188,18 +233,28 @@ mod tests {
         let file = Blob::of("conf/a.yml", &entries).unwrap();
         file.put(app.path(), files.path()).unwrap();
         assert!(file.is_file() && file.path(files.path()).ends_with("a.yml"));
+        let entries = bundle(app.path(), &[("conf/a.yml", "a"), ("conf/z.yml", "a")]);
+        let other = Blob::of("conf/z.yml", &entries).unwrap();
+        assert_ne!(other.digest, file.digest, "the same content under another name would not be found there");
         let changed = bundle(app.path(), &[("conf/a.yml", "A"), ("conf/sub/b.yml", "b")]);
         assert_ne!(Blob::of("conf", &changed).unwrap().digest, tree.digest);
     }
 
     #[test]
-    fn a_blob_that_a_container_wrote_to_is_found() {
+    fn a_blob_that_a_container_wrote_to_is_found_with_what_it_wrote() {
         let (app, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let tree = Blob::of("conf", &bundle(app.path(), &[("conf/a.yml", "a")])).unwrap();
+        let entries = bundle(app.path(), &[("conf/a.yml", "a"), ("conf/b.yml", "b"), ("other", "x")]);
+        let tree = Blob::of("conf", &entries).unwrap();
         tree.put(app.path(), files.path()).unwrap();
-        assert_eq!(Blob::changed(files.path(), &tree.digest), None);
+        let brought = entries.iter().map(|(path, entry)| (path.clone(), entry.kind.clone())).collect();
+        let written = || Blob::written(files.path(), "conf", &tree.digest, &brought);
+        assert!(written().is_empty());
         fs::write(tree.path(files.path()).join("a.yml"), "written").unwrap();
-        assert!(Blob::changed(files.path(), &tree.digest).is_some());
+        fs::write(tree.path(files.path()).join("new"), "written").unwrap();
+        fs::remove_file(tree.path(files.path()).join("b.yml")).unwrap();
+        assert_eq!(written(), ["conf/a.yml", "conf/new", "conf/b.yml"]);
+        let again = Blob::of_release("conf", app.path()).unwrap();
+        assert_eq!(again.digest, tree.digest);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a file or directory of ours could not be written.
@@ -67,10 +67,23 @@ pub fn point(link: &Path, target: &Path) -> Result<(), WriteError> {
         .map_err(WriteError::at(link))
 }
 
-/// Makes a directory and its parents with this mode; those that exist keep theirs.
+/// Makes a directory and its parents with this mode, whatever the umask; those that exist keep theirs.
 ///
 /// # Errors
 /// It cannot be made, or something that is no directory is there.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), WriteError> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(WriteError::at(path))
+    let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.is_dir()).collect();
+    for part in missing.into_iter().rev().filter(|part| !part.as_os_str().is_empty()) {
+        make_one(part, mode).map_err(WriteError::at(part))?;
+    }
+    Ok(())
+}
+
+fn make_one(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        // Somebody else made it in the meantime: it is theirs.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        error => error,
+    }
 }

@@ -43,6 +43,22 @@ pub struct StatusAnswer {
     pub lease: Option<LeaseHolder>,
 }
 
+/// Answer of `recover`: what was unfinished, and how it ended now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverAnswer {
+    /// Absent when nothing was unfinished.
+    pub recovered: Option<RecoveredDeployment>,
+}
+
+/// A deployment that was ended by a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredDeployment {
+    /// Its id.
+    pub deployment_id: DeploymentId,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
 /// The release that `current` names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrentRelease {

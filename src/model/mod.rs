@@ -19,7 +19,7 @@ mod verdict;
 
 pub use answers::{
     BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, HealthAnswer, LastDeployment, LeaseHolder,
-    ListAnswer, ListedApp, StatusAnswer, Unfinished, ValidateAnswer,
+    ListAnswer, ListedApp, RecoverAnswer, RecoveredDeployment, StatusAnswer, Unfinished, ValidateAnswer,
 };
 pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, Preset,

@@ -35,8 +35,8 @@ pub struct Release {
     pub services: Vec<String>,
     /// Digests of the bundle's files by path: SHA-256 in hex, or the target of a symlink.
     pub files: BTreeMap<String, EntryKind>,
-    /// Content-addressed files that its containers mount.
-    pub blobs: Vec<String>,
+    /// Content-addressed files that its containers mount: digest by path in the project.
+    pub blobs: BTreeMap<String, String>,
     /// Digest of each service's build inputs.
     #[serde(default)]
     pub build_inputs: BTreeMap<String, String>,

@@ -134,7 +134,7 @@ impl Run {
             images,
             services: containers.iter().map(|container| container.service.clone()).collect(),
             files: BTreeMap::new(),
-            blobs: Vec::new(),
+            blobs: BTreeMap::new(),
             build_inputs: BTreeMap::new(),
             variables: Vec::new(),
             secrets: Vec::new(),

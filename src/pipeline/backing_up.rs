@@ -110,7 +110,17 @@ impl Run {
             })
             .await;
         match taken {
-            Ok(path) => Ending { backup: Some(path), ..Ending::of(Outcome::Succeeded) },
+            Ok(path) => {
+                let release = self.current().ok().flatten();
+                let version = release.as_ref().map(|release| release.version.clone());
+                Ending {
+                    backup: Some(path),
+                    version,
+                    release: release.clone(),
+                    before: release,
+                    ..Ending::of(Outcome::Succeeded)
+                }
+            }
             Err(stop) => self.aborted(&stop),
         }
     }

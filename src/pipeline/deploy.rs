@@ -51,6 +51,9 @@ impl Run {
         self.discard(&ready.release.id);
         let report = self.ask_once(&again).await;
         if let Some(report) = report.filter(HealthReport::is_acceptable) {
+            if !self.cancel.close() {
+                return self.aborted(&Stop::Cancelled);
+            }
             for stage in UNTOUCHED {
                 self.skip(stage, "this release already runs and is healthy");
             }

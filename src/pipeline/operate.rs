@@ -113,10 +113,15 @@ impl Run {
 
     /// Stops everything of the project; `more` says what else goes.
     pub async fn take_down(&self, site: &Site, more: &[&str]) -> Ending {
+        if !self.cancel.close() {
+            return self.aborted(&Stop::Cancelled);
+        }
         let before = self.current().ok().flatten();
         let old = self.executor.containers(&site.project).await.unwrap_or_default();
         let stopped = self
             .stage_to_its_end(Stage::Deploying, async {
+                let current = before.as_ref();
+                self.journal(Phase::Switching, current, current.map(|r| &r.id), &site.project, &old)?;
                 atomic::write(&self.layout.stopped(), b"stopped on purpose\n", 0o600)?;
                 self.executor.down(site, more).await?;
                 Ok(Done::Did(()))
@@ -132,6 +137,7 @@ impl Run {
         }
         ending.changed = !services.is_empty();
         ending.services = services;
+        ending.version = before.as_ref().map(|release| release.version.clone());
         ending.release = before.clone();
         ending.before = before;
         ending

@@ -10,9 +10,10 @@ use crate::executor::compose::mounts::{self, Mounts};
 use crate::executor::compose::place::{self, Override, ServiceEnvFile};
 use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
 use crate::executor::variables::Resolved;
-use crate::host::atomic::{self, WriteError};
+use crate::host::atomic;
 use crate::model::compose::ComposeModel;
 use crate::model::{PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
+use crate::preflight;
 
 /// A release that could be switched to.
 pub struct Ready {
@@ -36,6 +37,8 @@ struct Candidate {
     mounts: Mounts,
     in_place: BTreeMap<String, String>,
     env_files: BTreeMap<String, Vec<PathBuf>>,
+    /// Directories of `shared/` that were made for it.
+    made: Vec<String>,
 }
 
 impl Run {
@@ -52,7 +55,7 @@ impl Run {
         let candidate = self.stage(Stage::Setup, self.set_up(staged, project)).await?;
         self.stage(Stage::Pulling, self.pull(&candidate, current)).await?;
         let (images, inputs) = self.stage(Stage::Building, self.build(&candidate, current)).await?;
-        self.seal(candidate, images, inputs)
+        self.seal(candidate, images, inputs, current)
     }
 
     fn work<'a>(&'a self, candidate: &'a Candidate, current: Option<&'a Release>) -> ImageWork<'a> {
@@ -69,7 +72,6 @@ impl Run {
 
     async fn set_up(&self, staged: &Path, project: &str) -> Result<Done<Candidate>, Stop> {
         let id = ReleaseId::from(&self.job.deployment_id);
-        self.make_setup()?;
         let host_file = self.layout.host_env_file(&self.job.environment.name);
         let host_file = self.layout.in_place().is_none().then_some(host_file.as_path());
         let variables = Resolved::of(&self.job.variables, host_file).map_err(|error| error.report())?;
@@ -98,8 +100,10 @@ impl Run {
             mounts: Mounts::default(),
             in_place: BTreeMap::new(),
             env_files: BTreeMap::new(),
+            made: Vec::new(),
         };
         self.place_files(&mut candidate, &files)?;
+        candidate.made = self.make_setup(&candidate)?;
         Ok(Done::Did(candidate))
     }
 
@@ -126,27 +130,64 @@ impl Run {
         Ok(())
     }
 
-    /// Makes the directories and databases that the app wants (R000-37, R001-09, R001-11).
-    fn make_setup(&self) -> Result<(), Stop> {
+    /// Makes the directories and databases that the app wants (R000-37, R001-09, R001-11), and in place those that it
+    /// mounts: Docker would make them root's. Returns what was made, by path in the project.
+    fn make_setup(&self, candidate: &Candidate) -> Result<Vec<String>, Stop> {
         let base = self.layout.shared();
+        let mut made = Vec::new();
         for directory in &self.job.app.setup.directories {
-            let path = base.join(&directory.path);
-            if !path.exists() {
-                atomic::make_directory(&path, directory.mode.unwrap_or(0o755))?;
-                set_mode(&path, directory.mode.unwrap_or(0o755))?;
+            if !base.join(&directory.path).exists() {
+                made.extend(self.make_shared(&directory.path, directory.mode.unwrap_or(0o755))?);
             }
+        }
+        for path in self.missing_binds(candidate) {
+            made.extend(self.make_shared(&path, 0o755)?);
         }
         for database in &self.job.app.setup.databases {
             let path = base.join(database);
             if !path.exists() {
-                if let Some(parent) = path.parent() {
-                    atomic::make_directory(parent, 0o755)?;
-                }
+                let parent = Path::new(database).parent().and_then(Path::to_str).unwrap_or_default();
+                made.extend(self.make_shared(parent, 0o755)?);
                 // An empty file is an empty SQLite database (SQLite file format, section 1.2).
                 atomic::write(&path, b"", 0o600)?;
+                made.push(database.clone());
             }
         }
-        Ok(())
+        Ok(made)
+    }
+
+    /// Makes a directory that survives releases. In place the project is its author's: symlinks there are meant.
+    fn make_shared(&self, path: &str, mode: u32) -> Result<Vec<String>, Stop> {
+        let base = self.layout.shared();
+        if self.layout.in_place().is_none() {
+            return Ok(place::make_shared(&base, path, mode)?);
+        }
+        if base.join(path).exists() {
+            return Ok(Vec::new());
+        }
+        atomic::make_directory(&base.join(path), mode)?;
+        Ok(vec![path.to_owned()])
+    }
+
+    /// Returns directories that services of a project in place mount and that are not there. On a root they are made
+    /// with the other mounts.
+    fn missing_binds(&self, candidate: &Candidate) -> Vec<String> {
+        let Some(project_dir) = self.layout.in_place() else { return Vec::new() };
+        let subject = preflight::Subject {
+            app: &self.job.app,
+            environment: &self.job.environment,
+            project: &candidate.site.project,
+            root: self.layout.root(),
+            project_dir,
+            shared: project_dir,
+            variables: &candidate.variables.values,
+            missing_env_files: &[],
+            compose: Ok(&self.executor.compose),
+            model: Ok(&candidate.model),
+            adopt: self.job.options.adopt,
+        };
+        let missing = preflight::directories_to_make(&subject).into_iter();
+        missing.filter_map(|path| mounts::relative(path.to_str()?, project_dir)).collect()
     }
 
     async fn pull(&self, candidate: &Candidate, current: Option<&Release>) -> Result<Done<()>, Stop> {
@@ -176,8 +217,9 @@ impl Run {
         candidate: Candidate,
         images: BTreeMap<String, PinnedImage>,
         build_inputs: BTreeMap<String, String>,
+        current: Option<&Release>,
     ) -> Result<Ready, Stop> {
-        let Candidate { id, home, site, model, variables, mounts, in_place, env_files } = candidate;
+        let Candidate { id, home, site, model, variables, mounts, in_place, env_files, made } = candidate;
         let project = site.project_dir.as_path();
         let inputs_digest = digest::of_inputs(&model, project, &mounts, &in_place, &build_inputs);
         let added = Override {
@@ -204,7 +246,7 @@ impl Run {
             images,
             services: model.services.keys().cloned().collect(),
             files: place::recorded(&self.job.bundle.entries),
-            blobs: mounts.blobs().map(|blob| blob.digest.clone()).collect(),
+            blobs: mounts.blobs().map(|blob| (blob.source.clone(), blob.digest.clone())).collect(),
             build_inputs,
             variables: variables.values.keys().cloned().collect(),
             secrets: variables
@@ -218,21 +260,12 @@ impl Run {
         self.executor.seal(&home, &release, &override_file)?;
         let mut site = site;
         site.files.push(home.join("override.yml"));
-        self.last_files(&mounts, &model, &home, &release)?;
-        Ok(Ready { release, site, model, variables })
-    }
-
-    /// Blobs and shared directories come last: only now the images' users are known.
-    fn last_files(
-        &self,
-        mounts: &Mounts,
-        model: &ComposeModel,
-        home: &Path,
-        release: &Release,
-    ) -> Result<(), Stop> {
         let users =
             release.images.iter().map(|(service, image)| (service.clone(), image.user.clone())).collect();
-        Ok(self.executor.place_mounts(mounts, model, &home.join("app"), &users)?)
+        // Last, because only now the images' users are known.
+        self.executor.give_made(&made, &model, &site.project_dir, &users);
+        self.executor.place_mounts(&mounts, &model, &home.join("app"), &users, current)?;
+        Ok(Ready { release, site, model, variables })
     }
 
     /// Reads a release of before, ready to be switched to.
@@ -241,6 +274,7 @@ impl Run {
     /// It is not whole any more.
     pub async fn ready(&self, release: Release) -> Result<Ready, Stop> {
         let site = Site::of_release(&self.layout, &release);
+        self.executor.put_blobs_back(&release)?;
         let variables = self.executor.variables(&release)?;
         let model = self.executor.model(&site).await?;
         Ok(Ready { release, site, model, variables })
@@ -251,9 +285,4 @@ impl Run {
         // What cannot be removed now is removed by the next attempt of the same id; nothing refers to it.
         fs::remove_dir_all(self.layout.release(id)).ok();
     }
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<(), WriteError> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(WriteError::at(path))
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::journal::{Entry, Phase};
 use super::run::{Ending, Run};
 use super::stop::Stop;
+use super::switch::Back;
 use crate::event::EventKind;
 use crate::here;
 use crate::host::children;
-use crate::model::{ErrorKind, FailureReport, Outcome, Release, Stage};
+use crate::model::{ContainerFacts, ErrorKind, FailureReport, Outcome, Release, Stage};
 
 /// How long children of the dead worker get to be gone.
 const CHILDREN: Duration = Duration::from_secs(30);
@@ -102,8 +103,9 @@ impl Run {
         };
         self.emitter.emit(here!(), started);
         let began = Instant::now();
-        let back =
-            self.stage_to_its_end(Stage::RollingBack, self.put_back(before, entry.after.as_ref())).await;
+        let keep = self.known(entry).await;
+        let way_back = Back { to: before, from: entry.after.as_ref(), keep: &keep };
+        let back = self.stage_to_its_end(Stage::RollingBack, self.put_back(&way_back)).await;
         ending.before = Some(before.clone());
         match back {
             Ok(report) => {
@@ -123,6 +125,12 @@ impl Run {
                 ending.next_step = Some("look at the host now: the release before is not healthy".into());
             }
         }
+    }
+
+    /// Returns those of the containers that ran before which are still there.
+    async fn known(&self, entry: &Entry) -> Vec<ContainerFacts> {
+        let found = self.executor.containers(&entry.project).await.unwrap_or_default();
+        found.into_iter().filter(|container| entry.containers.contains_key(&container.id)).collect()
     }
 
     async fn stop_unfinished(&self, entry: &Entry, ending: &mut Ending) {

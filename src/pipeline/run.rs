@@ -130,15 +130,13 @@ impl Run {
         Ok(id.map(|id| self.executor.load(&id)).transpose()?)
     }
 
-    /// Ends the run: nothing is left to recover, the history knows, and the last word is said.
+    /// Ends the run: the history knows, the last word is said, and then nothing is left to recover. In this order, so
+    /// that whoever dies in between leaves something that says how it ended.
     pub fn finish(&self, ending: Ending) -> DeploymentResult {
-        let mut ending = ending;
-        if let Err(error) = journal::clear(&self.layout.journal()) {
-            ending.errors.push(Stop::from(error).failure());
-        }
         let target = ending.target.clone();
         let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
         if self.job.action.is_recorded()
+            && !self.is_recorded()
             && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
         {
             let failure = error.report();
@@ -146,7 +144,19 @@ impl Run {
             result.errors.push(failure);
         }
         say_last_word(&self.emitter, &result);
+        if let Err(error) = journal::clear(&self.layout.journal()) {
+            // Goes to guard.log. The next attach finds the journal of a deployment that has ended, and tries again.
+            eprintln!("ffe-agent: {}", Stop::from(error).failure().message);
+        }
         result
+    }
+
+    /// Whether the history knows this deployment already: its worker died between its record and its last word.
+    fn is_recorded(&self) -> bool {
+        let (app, environment) = (&self.job.app.name, &self.job.environment.name);
+        let entries = history::read_all(&self.layout.history(), app, environment);
+        let mut records = entries.iter().filter_map(crate::model::HistoryEntry::record);
+        records.any(|record| record.deployment_id == self.job.deployment_id)
     }
 
     fn record(&self, result: &DeploymentResult, target: Option<ReleaseId>) -> HistoryRecord {
@@ -160,7 +170,7 @@ impl Run {
             _ => None,
         };
         HistoryRecord {
-            version: self.job.version.label.clone(),
+            version: result.version.clone().unwrap_or_default(),
             verb: result.verb.clone(),
             release: target,
             previous_release: id(&result.previous_release),
@@ -207,6 +217,8 @@ pub struct Ending {
     pub changed: bool,
     /// Release that was to be brought live.
     pub target: Option<ReleaseId>,
+    /// Version of the release that the verb is about, where the job does not bring its own.
+    pub version: Option<String>,
     /// Release that runs now.
     pub release: Option<Release>,
     /// Release that ran before.
@@ -238,6 +250,9 @@ impl Ending {
     fn into_result(self, job: &Job, emitter: &Emitter, started_at: Timestamp) -> DeploymentResult {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
         let end_time = Timestamp::now();
+        // Only verbs that bring the project have a version of their own; the others act on releases.
+        let own = matches!(job.action, Action::Deploy | Action::Build) || self.version.is_none();
+        let version = if own { job.version.label.clone() } else { self.version.unwrap_or_default() };
         let seconds = end_time.duration_since(started_at).as_secs_f64().max(0.0);
         DeploymentResult {
             deployment_id: job.deployment_id.clone(),
@@ -252,7 +267,7 @@ impl Ending {
             status: outcome.status(),
             exit_code: outcome.exit().code(),
             changed: self.changed,
-            version: Some(job.version.label.clone()),
+            version: Some(version),
             previous_version: self.before.as_ref().map(|release| release.version.clone()),
             release: self.release.map(|release| release.id.to_string()),
             previous_release: self.before.map(|release| release.id.to_string()),

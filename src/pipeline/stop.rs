@@ -1,7 +1,7 @@
 //! Why a stage does not go on, and how it is told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::Notify;
 
@@ -72,20 +72,36 @@ impl Stop {
     }
 }
 
-/// The wish to stop, seen by every stage. Cheap to clone; raised once, for good.
+/// The wish to stop, seen by every stage. Cheap to clone. Either somebody raises it or the commit closes it, once and for
+/// good: a cancel that was acknowledged can never meet a release that goes live all the same.
 #[derive(Clone, Default)]
-pub struct Cancel(Arc<(AtomicBool, Notify)>);
+pub struct Cancel(Arc<(AtomicU8, Notify)>);
+
+const OPEN: u8 = 0;
+const RAISED: u8 = 1;
+const CLOSED: u8 = 2;
 
 impl Cancel {
-    /// Says that somebody wants to stop.
-    pub fn raise(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
+    /// Says that somebody wants to stop; returns whether that still counts.
+    pub fn raise(&self) -> bool {
+        let counts = self.decide(RAISED);
         self.0.1.notify_waiters();
+        counts
+    }
+
+    /// Says that from now on nobody can stop it; returns whether nobody had.
+    pub fn close(&self) -> bool {
+        self.decide(CLOSED)
+    }
+
+    fn decide(&self, wanted: u8) -> bool {
+        let before = self.0.0.compare_exchange(OPEN, wanted, Ordering::SeqCst, Ordering::SeqCst);
+        before.is_ok() || before == Err(wanted)
     }
 
     /// Returns whether somebody wants to stop.
     pub fn is_raised(&self) -> bool {
-        self.0.0.load(Ordering::SeqCst)
+        self.0.0.load(Ordering::SeqCst) == RAISED
     }
 
     /// Ends when somebody wants to stop.
@@ -97,5 +113,18 @@ impl Cancel {
             }
             notified.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_first_decides_between_cancel_and_commit() {
+        let cancelled = Cancel::default();
+        assert!(cancelled.raise() && cancelled.raise() && !cancelled.close() && cancelled.is_raised());
+        let committed = Cancel::default();
+        assert!(committed.close() && !committed.raise() && !committed.is_raised());
     }
 }

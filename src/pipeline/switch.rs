@@ -20,6 +20,16 @@ use crate::model::{
 /// Most services whose logs are collected after a failure.
 const EXPLAINED: usize = 5;
 
+/// A way back.
+pub struct Back<'a> {
+    /// The release that ran before.
+    pub to: &'a Release,
+    /// The one that failed.
+    pub from: Option<&'a ReleaseId>,
+    /// Containers that ran before the switch.
+    pub keep: &'a [ContainerFacts],
+}
+
 /// How a switch is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
@@ -36,7 +46,7 @@ impl Run {
         let applied = self.stage(Stage::Deploying, self.apply(target, before, manner, &old)).await;
         let services = self.services(target, &old).await;
         let verified = match applied {
-            Ok(()) => self.stage(Stage::Verifying, self.verify_stage(target, before)).await,
+            Ok(()) => self.stage(Stage::Verifying, self.verify_stage(target, before, &old)).await,
             Err(stop) => {
                 let project = &target.release.project;
                 let states = self.explain(project, &self.unwell(project).await).await;
@@ -45,10 +55,11 @@ impl Run {
         };
         let mut ending = match verified {
             Ok(report) => self.commit(target, before, report).await,
-            Err(stop) => self.undo(target, before, &stop, manner).await,
+            Err(stop) => self.undo(target, before, &stop, manner, &old).await,
         };
         ending.services = services;
         ending.target = Some(target.release.id.clone());
+        ending.version = Some(target.release.version.clone());
         ending.changed = true;
         ending.before = before.cloned();
         ending
@@ -85,8 +96,9 @@ impl Run {
         &self,
         target: &Ready,
         before: Option<&Release>,
+        old: &[ContainerFacts],
     ) -> Result<Done<HealthReport>, Stop> {
-        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project, &[])?;
+        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project, old)?;
         let report = self.verify(target, &target.release.app.health, true).await?;
         Ok(Done::Did(report))
     }
@@ -124,7 +136,8 @@ impl Run {
             return Err(Stop::Cancelled);
         }
         if report.is_acceptable() {
-            return Ok(report);
+            // From here on it is deployed: a cancel that comes now is too late, and is told so.
+            return if !cancellable || self.cancel.close() { Ok(report) } else { Err(Stop::Cancelled) };
         }
         let failed: Vec<_> =
             report.checks.iter().filter(|c| c.verdict == Verdict::Failed && !c.optional).collect();
@@ -157,7 +170,6 @@ impl Run {
         states
     }
 
-    /// From here on it is deployed: a cancel comes too late.
     async fn commit(&self, target: &Ready, before: Option<&Release>, report: HealthReport) -> Ending {
         let committed = self
             .stage_to_its_end(Stage::Complete, async {
@@ -177,7 +189,7 @@ impl Run {
             ending.outcome = Some(Outcome::Failed);
             ending.errors.push(stop.failure());
             ending.next_step = Some(
-                "the new release runs and is healthy, but could not be recorded; run `ffe-deploy recover`"
+                "the new release runs and is healthy, but could not be recorded as current; mend the cause and deploy again"
                     .into(),
             );
         }
@@ -202,7 +214,14 @@ impl Run {
     }
 
     /// Puts the release before back, or, when there is none, stops what was started.
-    async fn undo(&self, target: &Ready, before: Option<&Release>, stop: &Stop, manner: Manner) -> Ending {
+    async fn undo(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+        stop: &Stop,
+        manner: Manner,
+        old: &[ContainerFacts],
+    ) -> Ending {
         let mut ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
         let again = before.filter(|before| before.id != target.release.id);
         match again {
@@ -217,7 +236,10 @@ impl Run {
                     "automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release".into(),
                 );
             }
-            Some(before) => self.roll_back_to(before, target, stop, &mut ending).await,
+            Some(before) => {
+                let back = Back { to: before, from: Some(&target.release.id), keep: old };
+                self.roll_back_to(&back, stop, &mut ending).await;
+            }
             None => self.stop_first(target, stop, &mut ending).await,
         }
         if ending.outcome == Some(Outcome::Failed) {
@@ -226,16 +248,16 @@ impl Run {
         ending
     }
 
-    async fn roll_back_to(&self, before: &Release, target: &Ready, stop: &Stop, ending: &mut Ending) {
+    async fn roll_back_to(&self, back: &Back<'_>, stop: &Stop, ending: &mut Ending) {
+        let before = back.to;
         let started = EventKind::RollbackStarted {
-            from_release: Some(target.release.id.to_string()),
+            from_release: back.from.map(ToString::to_string),
             to_release: before.id.to_string(),
             reason: stop.reason(),
         };
         self.emitter.emit(here!(), started);
-        let back =
-            self.stage_to_its_end(Stage::RollingBack, self.put_back(before, Some(&target.release.id))).await;
-        match back {
+        let put_back = self.stage_to_its_end(Stage::RollingBack, self.put_back(back)).await;
+        match put_back {
             Ok(report) => {
                 self.skip_to_rolled_back(before);
                 let cancelled = *stop == Stop::Cancelled;
@@ -268,18 +290,42 @@ impl Run {
     ///
     /// # Errors
     /// It is not whole, cannot be applied, or is not healthy.
-    pub async fn put_back(
-        &self,
-        before: &Release,
-        failed: Option<&ReleaseId>,
-    ) -> Result<Done<HealthReport>, Stop> {
-        self.journal(Phase::Undoing, Some(before), failed, &before.project, &[])?;
+    pub async fn put_back(&self, back: &Back<'_>) -> Result<Done<HealthReport>, Stop> {
+        let before = back.to;
+        self.journal(Phase::Undoing, Some(before), back.from, &before.project, back.keep)?;
         let ready = self.ready(before.clone()).await?;
+        self.settle(&ready, back).await?;
         self.executor.up(&ready.site, &ready.model, &[]).await?;
         let report = self.verify(&ready, &before.app.health, false).await?;
         self.make_current(&before.id, None)?;
         self.tell_untouched(before);
         Ok(Done::Did(report))
+    }
+
+    /// Makes the containers such that Compose can work on them: an `up` that was killed leaves two of one service, the old
+    /// one perhaps about to stop, and Compose would then recreate the wrong one (DESIGN section 6, recovery).
+    ///
+    /// The old one is stopped to its end, because the engine goes on with a stop whose client is gone, and would end what
+    /// was verified meanwhile; the new one is removed. So is what the release that failed wanted gone, and is not yet.
+    async fn settle(&self, ready: &Ready, back: &Back<'_>) -> Result<(), Stop> {
+        let found = self.executor.containers(&ready.site.project).await?;
+        let known = |container: &&ContainerFacts| back.keep.iter().any(|old| old.id == container.id);
+        let failed = back.from.and_then(|id| self.executor.load(id).ok());
+        let leaving = |service: &String| failed.as_ref().is_some_and(|f| !f.services.contains(service));
+        let (mut stop, mut remove) = (Vec::new(), Vec::new());
+        for (service, wanted) in &ready.model.services {
+            let mine = found.iter().filter(|container| container.service == *service);
+            let (old, new): (Vec<_>, Vec<_>) = mine.partition(known);
+            let surplus = old.len() + new.len() > wanted.replicas() as usize;
+            if surplus && !old.is_empty() {
+                remove.extend(new.iter().map(|container| container.id.clone()));
+            }
+            if surplus || leaving(service) {
+                stop.extend(old.iter().map(|container| container.id.clone()));
+            }
+        }
+        self.executor.stop(&stop).await?;
+        Ok(self.executor.remove(&remove).await?)
     }
 
     /// In place the sources stay as the author left them: a rollback says so.

@@ -14,13 +14,18 @@ pub fn headline(result: &DeploymentResult) -> String {
         Status::Failure => "✗",
     };
     let of = result.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
-    let to = result.environment.as_ref().map(|name| format!(" to {name}")).unwrap_or_default();
-    let meaning = if result.status == Status::Success && !result.changed {
-        "it already ran and is healthy; nothing was changed"
-    } else {
-        words::meaning(result.outcome)
+    let to = result.environment.as_ref().map(|name| format!(" {} {name}", preposition(&result.verb)));
+    let to = to.unwrap_or_default();
+    let meaning = match (result.status, result.changed) {
+        (Status::Success, changed) => words::achieved(&result.verb, changed),
+        _ => words::meaning(result.outcome),
     };
     format!("{mark} {}{of}{to}: {} (exit {}): {meaning}", result.verb, result.outcome, result.exit_code)
+}
+
+/// A release goes to an environment; everything else happens in one.
+fn preposition(verb: &str) -> &'static str {
+    if verb == "deploy" { "to" } else { "in" }
 }
 
 /// Returns names and values of what people ask for first, in that order; what is not known is left out.

@@ -32,6 +32,21 @@ pub fn size(bytes: u64) -> String {
     humansize::format_size(bytes, humansize::DECIMAL.decimal_places(1))
 }
 
+/// Returns what a verb has achieved, when it succeeded.
+pub fn achieved(verb: &str, changed: bool) -> &'static str {
+    match (verb, changed) {
+        ("down", true) => "the services are stopped; volumes and releases stay",
+        ("clean", true) => "the services, their volumes and their local images are gone; releases stay",
+        ("down" | "clean", false) => "nothing ran",
+        ("build", _) => "the images are built; nothing was started",
+        ("backup", _) => "the backup is taken and was read back",
+        ("validate", _) => "every check passed; nothing was touched",
+        ("recover", false) => "there was nothing to recover",
+        (_, false) => "it already ran and is healthy; nothing was changed",
+        (_, true) => meaning(Outcome::Succeeded),
+    }
+}
+
 /// Returns what an outcome means for what runs, and for what people have to do (DESIGN section 5).
 pub fn meaning(outcome: Outcome) -> &'static str {
     match outcome {

@@ -1,6 +1,8 @@
 //! The tests of the built binary: a module for each feature, against a real engine and a real sshd.
 
 mod acceptance;
+mod faults;
 mod harness;
+mod releases;
 mod ssh;
 mod support;

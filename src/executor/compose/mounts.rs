@@ -92,8 +92,7 @@ impl Mounts {
         bundle: &BTreeMap<String, BundleEntry>,
     ) {
         let blob = Blob::of(source, bundle);
-        let kept = app.shared.iter().any(|shared| is_within(source, shared));
-        if let (Some(blob), false) = (&blob, kept) {
+        if let (Some(blob), false) = (&blob, is_shared(app, source)) {
             self.sources.insert(source.to_owned(), Source::Release(blob.clone()));
             return;
         }
@@ -173,6 +172,20 @@ pub fn relative(source: &str, project: &Path) -> Option<String> {
 /// Returns a path as Compose reads it back: `$` is doubled.
 pub fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('$', "$$")
+}
+
+/// Returns whether `shared:` of the app names a source, or a directory above it.
+pub fn is_shared(app: &App, source: &str) -> bool {
+    app.shared.iter().any(|shared| is_within(source, shared))
+}
+
+/// Returns the service that mounts a path of the project, or a directory above it.
+pub fn service_of<'a>(path: &str, model: &'a ComposeModel, project: &Path) -> Option<&'a str> {
+    let mounts = |service: &crate::model::compose::Service| {
+        let mut sources = service.volumes.iter().filter_map(|mount| relative(mount.bind_source()?, project));
+        sources.any(|source| !source.is_empty() && is_within(path, &source))
+    };
+    model.services.iter().find(|(_, service)| mounts(service)).map(|(name, _)| name.as_str())
 }
 
 fn is_within(path: &str, shared: &str) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::mounts::{self, Mounts};
 use super::{ComposeExecutor, ExecutorError, Site};
 use crate::event::EventKind;
+use crate::executor::blobs::Blob;
 use crate::executor::variables::Resolved;
 use crate::here;
 use crate::host::atomic::{self, WriteError};
@@ -233,6 +234,7 @@ impl ComposeExecutor {
         model: &ComposeModel,
         app: &Path,
         users: &BTreeMap<String, String>,
+        current: Option<&Release>,
     ) -> Result<(), ExecutorError> {
         for blob in mounts.blobs() {
             blob.put(app, &self.layout.files())?;
@@ -243,9 +245,13 @@ impl ComposeExecutor {
                 continue;
             }
             if shared.seed {
-                self.seed(&app.join(path), &target, path)?;
+                // What was content of the release until now goes on as the containers have it.
+                let before = current.and_then(|release| release.blobs.get(path));
+                let before = before.map(|digest| Blob::place(&self.layout.files(), path, digest));
+                let before = before.filter(|lies| lies.exists());
+                self.seed(&before.unwrap_or_else(|| app.join(path)), &target, path)?;
             } else if !shared.is_file {
-                make_shared(&self.layout.shared(), path)?;
+                make_shared(&self.layout.shared(), path, 0o755)?;
             }
             let owner = shared.services.iter().find_map(|service| owner_of(service, model, users));
             self.give(&target, owner);
@@ -253,11 +259,51 @@ impl ComposeExecutor {
         Ok(())
     }
 
+    /// Makes the mounted files of a release whole again that are gone, or that a container wrote to. What the current
+    /// release mounts, too, stays as it is: its containers hold it.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn put_blobs_back(&self, release: &Release) -> Result<(), ExecutorError> {
+        let current = self.layout.current_release().filter(|id| *id != release.id);
+        let current = current.and_then(|id| self.load(&id).ok());
+        let (app, files) = (self.layout.release(&release.id).join("app"), self.layout.files());
+        for (source, digest) in &release.blobs {
+            let held = current.iter().any(|current| current.blobs.values().any(|other| other == digest));
+            let whole = Blob::written(&files, source, digest, &release.files).is_empty();
+            let there = Blob::place(&files, source, digest).exists();
+            if held || (there && (whole || current.is_none())) {
+                continue;
+            }
+            let home = files.join(digest);
+            if home.exists() {
+                fs::remove_dir_all(&home).map_err(WriteError::at(&home))?;
+            }
+            Blob::of_release(source, &app)?.put(&app, &files)?;
+        }
+        Ok(())
+    }
+
+    /// Gives directories that we made to the user of the image that mounts them.
+    pub fn give_made(
+        &self,
+        made: &[String],
+        model: &ComposeModel,
+        project: &Path,
+        users: &BTreeMap<String, String>,
+    ) {
+        for path in made {
+            let service = mounts::service_of(path, model, project);
+            let owner = service.and_then(|service| owner_of(service, model, users));
+            self.give(&self.layout.shared().join(path), owner);
+        }
+    }
+
     fn seed(&self, from: &Path, target: &Path, path: &str) -> Result<(), ExecutorError> {
         if let Some(parent) =
             Path::new(path).parent().and_then(Path::to_str).filter(|parent| !parent.is_empty())
         {
-            make_shared(&self.layout.shared(), parent)?;
+            make_shared(&self.layout.shared(), parent, 0o755)?;
         }
         copy_tree(from, target).map_err(WriteError::at(target))?;
         let notice = format!("`{path}` lives in shared/ and was seeded once from the project");
@@ -303,16 +349,25 @@ fn owner_of(service: &str, model: &ComposeModel, users: &BTreeMap<String, String
     user.split(':').next()?.parse().ok()
 }
 
-/// Makes a directory below `shared/`, never through a symlink that a container planted (DESIGN section 10).
-fn make_shared(shared: &Path, path: &str) -> Result<(), ExecutorError> {
+/// Makes a directory below `shared/`, never through a symlink that a container planted (DESIGN section 10), and returns
+/// those that it made, outermost first. The mode is the innermost one's, whatever the umask.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_shared(shared: &Path, path: &str, mode: u32) -> Result<Vec<String>, ExecutorError> {
     let target = shared.join(path);
     let at = || WriteError::at(&target);
     let directory = cap_std::fs::Dir::open_ambient_dir(shared, cap_std::ambient_authority()).map_err(at())?;
-    directory.create_dir_all(path).map_err(at())?;
-    // The umask of the agent is 077; what containers mount must be readable for them (DESIGN section 6).
-    let permissions = cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(0o755));
-    directory.set_permissions(path, permissions).map_err(at())?;
-    Ok(())
+    let mut made = Vec::new();
+    let parts: Vec<&Path> = Path::new(path).ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    for part in parts.into_iter().rev().filter(|part| !directory.is_dir(part)) {
+        directory.create_dir(part).map_err(at())?;
+        let mode = if part == Path::new(path) { mode } else { 0o755 };
+        let permissions = cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(mode));
+        directory.set_permissions(part, permissions).map_err(at())?;
+        made.extend(part.to_str().map(str::to_owned));
+    }
+    Ok(made)
 }
 
 /// Moves a tree: by rename, or by copy where that is another file system.

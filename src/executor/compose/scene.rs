@@ -59,7 +59,7 @@ pub async fn of_project(
     let env = remember(variables.env_file().as_bytes())?;
     let files: Vec<PathBuf> = job.app.compose_files.iter().map(|file| project_dir.join(file)).collect();
     let (service_files, missing_env_files) = place::service_env_files(job, project_dir, layout, &variables)?;
-    let mut memory = link_env_files(&service_files, project_dir)?;
+    let links = link_env_files(&service_files, project_dir)?;
     let site = Site {
         project: project::name(&job.app, &job.environment, &variables, &files),
         project_dir: project_dir.to_owned(),
@@ -67,14 +67,28 @@ pub async fn of_project(
         env_file: env.path(),
         profiles: job.app.profiles.clone(),
     };
-    memory.push(env);
     let model = compose.config(&site.call(), &variables.redactor()).await;
-    Ok(Scene { site, model, variables, current, missing_env_files, _memory: memory })
+    // Whoever makes a release of this directory puts files there that last.
+    drop(links);
+    Ok(Scene { site, model, variables, current, missing_env_files, _memory: vec![env] })
 }
 
-/// Shows Compose the env files that lie nowhere in the project, by links into memory.
-fn link_env_files(files: &[ServiceEnvFile], project_dir: &Path) -> Result<Vec<MemoryFile>, ExecutorError> {
-    let mut memory = Vec::new();
+/// A symlink to bytes in memory; gone with this value.
+struct MemoryLink {
+    path: PathBuf,
+    _content: MemoryFile,
+}
+
+impl Drop for MemoryLink {
+    fn drop(&mut self) {
+        // One that stays behind leads nowhere; whoever needs the path sees that it cannot be read.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Shows Compose the env files that lie nowhere in the project.
+fn link_env_files(files: &[ServiceEnvFile], project_dir: &Path) -> Result<Vec<MemoryLink>, ExecutorError> {
+    let mut links = Vec::new();
     for file in files {
         let link = project_dir.join(&file.path);
         if link.symlink_metadata().is_ok() {
@@ -85,9 +99,9 @@ fn link_env_files(files: &[ServiceEnvFile], project_dir: &Path) -> Result<Vec<Me
             std::fs::create_dir_all(parent).map_err(WriteError::at(parent))?;
         }
         std::os::unix::fs::symlink(content.path(), &link).map_err(WriteError::at(&link))?;
-        memory.push(content);
+        links.push(MemoryLink { path: link, _content: content });
     }
-    Ok(memory)
+    Ok(links)
 }
 
 fn remember(content: &[u8]) -> Result<MemoryFile, ExecutorError> {

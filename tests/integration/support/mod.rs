@@ -34,5 +34,5 @@ pub(crate) use shim::{Act, Shim};
 pub(crate) use sshd::{Sshd, SshdOptions};
 pub(crate) use tools::{needs, require};
 pub(crate) use user::User;
-pub(crate) use wait::{until, until_some};
+pub(crate) use wait::{until, until_some, within};
 pub(crate) use web::{Reply, Request, Web};

@@ -1,0 +1,226 @@
+//! Killed processes: of the worker, of its guard, of the runner, and of all of them.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Kind, SOON, Shop, id_of};
+use crate::support::{Act, Running, alive, mentioning, needs, until};
+
+/// Process ids of the worker of a run and of its guard.
+struct Agents {
+    worker: u32,
+    guard: u32,
+}
+
+impl Agents {
+    fn of(run: &mut Running) -> Self {
+        let took_over = run.until_event(SOON, |event| event["event"] == "host_took_over");
+        let worker = took_over["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
+        Self { worker, guard: parent(worker) }
+    }
+}
+
+fn parent(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    let words = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
+    words.and_then(|words| words.get(1)?.parse().ok()).expect("a parent")
+}
+
+fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::KILL).expect("kill it");
+}
+
+/// Processes that are held in the middle of `docker compose up`.
+fn held(shop: &Shop) -> Vec<u32> {
+    let shim = fs::canonicalize(shop.shim.path().join("docker")).expect("the shim is there");
+    mentioning(&shim).into_iter().filter(|pid| alive(*pid)).collect()
+}
+
+#[track_caller]
+fn is_current(shop: &Shop, version: &str) {
+    assert_eq!(shop.answers().as_deref(), Some(version));
+    let status = shop.run(&["status", "staging", "--output", "json"]).exits(0).json();
+    assert_eq!((&status["current"]["version"], &status["overall"]), (&version.into(), &true.into()));
+    assert_eq!((&status["unfinished"], &status["lease"]), (&Value::Null, &Value::Null));
+    shop.is_settled();
+}
+
+#[test]
+fn a_worker_that_is_killed_before_the_switch_leaves_the_running_release_alone() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let before = shop.host.containers(&shop.name(), "backend");
+    let missing = Kind { more: "  other: {image: 'localhost:1/none/none:1'}\n", ..Kind::good("1.1.0") };
+    let mut run = shop.begin_held(missing, &["pull"]);
+    kill(Agents::of(&mut run).worker);
+    let ended = run.wait().exits(9);
+    let result = ended.result();
+    assert_eq!((&result["outcome"], &result["changed"]), (&"aborted".into(), &false.into()));
+    ended.says(&["its process was killed", "nothing was changed; deploy again"]);
+    assert_eq!(ended.event("recovery_started")["decision"], "discard: nothing was switched");
+    assert_eq!(shop.host_result(&id_of(&ended.events)), *result);
+    assert!(held(&shop).is_empty(), "a child of the dead worker goes on");
+    assert_eq!(shop.host.containers(&shop.name(), "backend"), before);
+    is_current(&shop, "1.0.0");
+    let releases = fs::read_dir(shop.root().join("releases")).expect("releases").count();
+    assert_eq!(releases, 1, "the release that never ran is gone");
+}
+
+#[test]
+fn a_worker_that_is_killed_while_deploying_verifying_or_going_back_is_replaced_and_the_release_before_is_back()
+ {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    for stage in ["deploying", "verifying", "rolling_back"] {
+        let mut run = match stage {
+            "deploying" => shop.begin_held(Kind::good("1.1.0"), &["compose", "up"]),
+            _ => shop.begin(Kind { mode: "slow", ..Kind::good("1.1.0") }),
+        };
+        run.until_stage(SOON, "verifying".min(stage));
+        let agents = Agents::of(&mut run);
+        if stage == "rolling_back" {
+            let calls = shop.shim.count(&["compose", "up"]);
+            shop.shim.on_first(1, &["compose", "up"], &Act::Hold);
+            shop.until_called(&["compose", "up"], calls);
+        }
+        kill(agents.worker);
+        let ended = run.wait().exits(4);
+        let result = ended.result();
+        assert_eq!(
+            (&result["outcome"], &result["previous_version"]),
+            (&"rolled_back".into(), &"1.0.0".into())
+        );
+        assert_eq!(ended.event("recovery_started")["decision"], "undo");
+        ended.says(&["its process was killed", "the release before runs and is healthy"]);
+        assert!(held(&shop).is_empty(), "a child of the dead worker goes on");
+        assert_eq!(shop.host_result(&id_of(&ended.events)), *result);
+        is_current(&shop, "1.0.0");
+    }
+    let records = shop.history();
+    let outcomes: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap_or("?")).collect();
+    assert_eq!(outcomes, ["succeeded", "rolled_back", "rolled_back", "rolled_back"]);
+}
+
+#[test]
+fn a_runner_whose_worker_and_guard_are_killed_starts_the_recovery_itself() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let mut run = shop.begin_held(Kind::good("1.1.0"), &["compose", "up"]);
+    let agents = Agents::of(&mut run);
+    kill(agents.guard);
+    kill(agents.worker);
+    let ended = run.wait().exits(4);
+    assert_eq!(ended.result()["outcome"], "rolled_back");
+    is_current(&shop, "1.0.0");
+}
+
+/// A second release whose runner, guard and worker are killed while it is switched to; returns its id.
+fn orphaned(shop: &Shop, kind: Kind) -> String {
+    let mut run = shop.begin_held(kind, &["compose", "up"]);
+    let agents = Agents::of(&mut run);
+    let id = id_of(&run.events_so_far());
+    run.signal_group(Signal::KILL);
+    kill(agents.guard);
+    kill(agents.worker);
+    drop(run);
+    until(SOON, "the end of the agents", || !alive(agents.worker) && !alive(agents.guard));
+    id
+}
+
+#[test]
+fn a_deployment_that_nobody_is_left_of_is_ended_by_the_next_one() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let orphan = orphaned(&shop, Kind::good("1.1.0"));
+    let status = shop.run(&["status", "staging", "--output", "json"]);
+    let status: Value = serde_json::from_str(&status.stdout).expect("status is JSON");
+    assert_eq!(
+        (&status["unfinished"]["deployment_id"], &status["unfinished"]["stage"]),
+        (&orphan.clone().into(), &"deploying".into())
+    );
+    let ended = shop.deploy(Kind::good("1.2.0")).exits(0);
+    ended.says(&[&format!("{orphan} was left unfinished; it is ended first")]);
+    let recovered = ended.event("recovery_finished");
+    assert_eq!(
+        (&recovered["unfinished"], &recovered["outcome"]),
+        (&orphan.clone().into(), &"rolled_back".into())
+    );
+    assert_eq!(ended.result()["previous_version"], "1.0.0");
+    assert_eq!(shop.host_result(&orphan)["outcome"], "rolled_back");
+    assert!(held(&shop).is_empty());
+    is_current(&shop, "1.2.0");
+}
+
+#[test]
+fn recover_ends_what_was_left_unfinished_and_says_so() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let orphan = orphaned(&shop, Kind::good("1.1.0"));
+    let ended = shop.run(&["recover", "staging", "--output", "json"]).exits(0);
+    let recovered = &ended.json()["recovered"];
+    assert_eq!((&recovered["deployment_id"], &recovered["outcome"]), (&orphan.into(), &"rolled_back".into()));
+    is_current(&shop, "1.0.0");
+    let again = shop.run(&["recover", "staging"]).exits(0);
+    assert!(again.stdout.contains("nothing to recover"), "{}", again.told());
+}
+
+#[test]
+fn a_first_deployment_that_nobody_is_left_of_does_not_stop_the_next_one() {
+    needs!("docker");
+    let shop = Shop::new();
+    let orphan = orphaned(&shop, Kind::good("1.0.0"));
+    let ended = shop.deploy(Kind::good("1.0.1")).exits(0);
+    ended.says(&[&format!("{orphan} was left unfinished; it is ended first")]);
+    assert_eq!(ended.event("recovery_finished")["outcome"], "failed");
+    is_current(&shop, "1.0.1");
+}
+
+#[test]
+fn a_runner_that_is_killed_does_not_stop_the_deployment_and_the_same_id_follows_it() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.shim.on_first(1, &["compose", "up"], &Act::Hold);
+    shop.write(Kind::good("1.0.0"));
+    let words = ["deploy", "staging", "--version", "1.0.0", "--deployment-id", "mine"];
+    let run = shop.host.spawn(&shop.project, &words);
+    shop.until_called(&["compose", "up"], 0);
+    run.signal_group(Signal::KILL);
+    drop(run);
+    let again = shop.host.spawn(&shop.project, &words);
+    shop.shim.release();
+    let ended = again.wait().exits(0);
+    assert_eq!(ended.result()["outcome"], "succeeded");
+    let seqs = ended.events.iter().filter(|event| event["origin"] == "agent").count();
+    assert_eq!(seqs, shop.host_log("mine").len(), "all of the host's log is told");
+    let told = shop.run(&words).exits(0);
+    assert_eq!(told.result(), ended.result(), "an id that was used returns its result again");
+    is_current(&shop, "1.0.0");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_stops_the_next_deployment_and_says_what_to_do() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    orphaned(&shop, Kind::good("1.1.0"));
+    let journal = shop.root().join("state/journal.json");
+    let whole = fs::read_to_string(&journal).expect("the journal is there");
+    let text = whole.as_str();
+    for broken in [&text[..text.len() / 2], "", "{}", &text.replace("\"switching\"", "\"committing\"")] {
+        fs::write(&journal, broken).expect("break the journal");
+        let ended = shop.deploy(Kind::good("1.2.0")).exits(3);
+        ended.says(&[&journal.display().to_string(), "is damaged", "nothing was touched", "docker ps"]);
+        assert_eq!(fs::read_to_string(&journal).expect("still there"), *broken);
+    }
+    fs::write(&journal, &whole).expect("mend the journal");
+    shop.deploy(Kind::good("1.2.0")).exits(0);
+    is_current(&shop, "1.2.0");
+}
