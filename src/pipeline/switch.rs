@@ -39,6 +39,33 @@ pub struct Manner {
     pub repair: bool,
 }
 
+/// What is done about a switch that failed.
+enum Undoing<'a> {
+    /// Nothing: what runs stays, and this is the next step.
+    Leave(&'static str),
+    /// This release comes back.
+    PutBack(&'a Release),
+    /// There was none before: what was started is stopped.
+    StopFirst,
+}
+
+/// Decides on a rollback: here, and nowhere else.
+fn undoing<'a>(target: &Ready, before: Option<&'a Release>, stop: &Stop) -> Undoing<'a> {
+    let cancelled = *stop == Stop::Cancelled;
+    match before {
+        // A restart, a start or a repair of the current release: a cancel must not leave it stopped half-way.
+        Some(before) if before.id == target.release.id && cancelled => Undoing::PutBack(before),
+        Some(before) if before.id == target.release.id => {
+            Undoing::Leave("the release that is current is not healthy: roll back with `ffe-deploy rollback`")
+        }
+        _ if !target.release.app.automatic_rollback && !cancelled => {
+            Undoing::Leave("automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release")
+        }
+        Some(before) => Undoing::PutBack(before),
+        None => Undoing::StopFirst,
+    }
+}
+
 impl Run {
     /// Switches to a release and verifies it; when it fails, goes back to the one before.
     pub async fn switch_to(&self, target: &Ready, before: Option<&Release>, manner: Manner) -> Ending {
@@ -55,7 +82,7 @@ impl Run {
         };
         let mut ending = match verified {
             Ok(report) => self.commit(target, before, report).await,
-            Err(stop) => self.undo(target, before, &stop, manner, &old).await,
+            Err(stop) => self.undo(target, before, &stop, &old).await,
         };
         ending.services = services;
         ending.target = Some(target.release.id.clone());
@@ -219,28 +246,16 @@ impl Run {
         target: &Ready,
         before: Option<&Release>,
         stop: &Stop,
-        manner: Manner,
         old: &[ContainerFacts],
     ) -> Ending {
         let mut ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
-        let again = before.filter(|before| before.id != target.release.id);
-        match again {
-            _ if manner.repair => {
-                ending.next_step = Some(
-                    "the release that was current is not healthy: roll back with `ffe-deploy rollback`"
-                        .into(),
-                );
-            }
-            _ if !target.release.app.automatic_rollback && *stop != Stop::Cancelled => {
-                ending.next_step = Some(
-                    "automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release".into(),
-                );
-            }
-            Some(before) => {
+        match undoing(target, before, stop) {
+            Undoing::Leave(next_step) => ending.next_step = Some(next_step.to_owned()),
+            Undoing::PutBack(before) => {
                 let back = Back { to: before, from: Some(&target.release.id), keep: old };
                 self.roll_back_to(&back, stop, &mut ending).await;
             }
-            None => self.stop_first(target, stop, &mut ending).await,
+            Undoing::StopFirst => self.stop_first(target, stop, &mut ending).await,
         }
         if ending.outcome == Some(Outcome::Failed) {
             self.emitter.enter(Stage::Failed);
