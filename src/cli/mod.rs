@@ -2,6 +2,8 @@
 
 mod answer;
 mod args;
+#[cfg(test)]
+mod documents;
 mod drive;
 mod order;
 mod stage;

@@ -3,6 +3,7 @@
 mod acceptance;
 mod faults;
 mod harness;
+mod house;
 mod releases;
 mod ssh;
 mod support;

@@ -1,0 +1,138 @@
+//! The house keeps its shape: arrows between the rooms go one way, and the documents say what the code does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ffe_deploy::model::Outcome;
+
+/// Reads readers of events only, and only the command line knows it.
+const REPORT: &str = "report";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Rooms in the order of docs/architecture.md: one may use those after it.
+fn rooms() -> Vec<String> {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap_or_default();
+    let table = page.split("| room | knows |").nth(1).unwrap_or_default();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())).collect()
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Top-level modules that a source names, in `crate::x` and in `use crate::{x, y::z}`.
+fn used(text: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let mut used = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => used.extend(group_heads(group)),
+            None => used.extend(first_word(rest)),
+        }
+    }
+    used
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+/// First words of the members of a group, up to its closing brace.
+fn group_heads(group: &str) -> Vec<String> {
+    let (mut depth, mut member, mut heads) = (0, String::new(), Vec::new());
+    for c in group.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => heads.extend(first_word(std::mem::take(&mut member).trim())),
+            _ => {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                member.push(c);
+            }
+        }
+    }
+    heads.extend(first_word(member.trim()));
+    heads
+}
+
+/// Which room uses which, with a file that says so.
+fn arrows() -> BTreeMap<(String, String), PathBuf> {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let names: BTreeSet<String> = rooms().into_iter().chain([REPORT.to_owned()]).collect();
+    let mut arrows = BTreeMap::new();
+    for file in files {
+        let relative = file.strip_prefix(root().join("src")).unwrap_or(&file).to_path_buf();
+        let first = relative.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+        let room = first.unwrap_or_default().trim_end_matches(".rs").to_owned();
+        if !names.contains(&room) {
+            continue;
+        }
+        for other in used(&fs::read_to_string(&file).unwrap_or_default()) {
+            if other != room && names.contains(&other) {
+                arrows.insert((room.clone(), other), relative.clone());
+            }
+        }
+    }
+    arrows
+}
+
+#[test]
+fn every_room_of_the_crate_is_in_the_plan_of_the_house() {
+    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: BTreeSet<String> = modules.map(str::to_owned).collect();
+    let planned: BTreeSet<String> = rooms().into_iter().chain([REPORT.to_owned()]).collect();
+    assert_eq!(modules, planned);
+}
+
+#[test]
+fn no_room_uses_one_above_it_so_there_are_no_cycles() {
+    let rooms = rooms();
+    let place = |name: &String| rooms.iter().position(|room| room == name);
+    let arrows = arrows();
+    assert!(arrows.len() > 30, "only {} arrows were found", arrows.len());
+    let wrong: Vec<_> = arrows
+        .iter()
+        .filter(|((from, to), _)| match (place(from), place(to)) {
+            (Some(from), Some(to)) => to < from,
+            (None, _) => !["text", "event", "model"].contains(&to.as_str()),
+            (Some(_), None) => from != "cli",
+        })
+        .collect();
+    assert!(wrong.is_empty(), "these run upwards, or into or out of `{REPORT}`: {wrong:#?}");
+}
+
+#[test]
+fn groups_in_use_lines_are_taken_apart() {
+    let text = "use crate::{a::{x, y}, b, c::*};\n// crate::d\nlet x = crate::e::f();";
+    assert_eq!(used(text).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "e"]);
+}
+
+#[test]
+fn documented_exit_codes_are_those_of_the_outcomes() {
+    let page = fs::read_to_string(root().join("docs/exit-codes.md")).unwrap();
+    let mut documented = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (Ok(code), Some(word)) = (cells[1].parse::<u8>(), cells[2].strip_prefix('`')) else { continue };
+        let word = serde_json::Value::from(word.trim_end_matches('`'));
+        let outcome: Outcome = serde_json::from_value(word).unwrap();
+        assert_eq!(outcome.exit().code(), code, "{outcome}");
+        documented += 1;
+    }
+    assert_eq!(documented, 11);
+}
