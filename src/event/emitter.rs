@@ -138,7 +138,7 @@ impl EmitterState {
             timestamp: timestamp(Timestamp::now()),
             level: kind.level(),
             logger: Cow::Borrowed("ffe_deploy"),
-            message: crate::text::harmless(&kind.to_string()),
+            message: crate::text::harmless(&kind.sentence(self.stage)),
             module: Cow::Borrowed(here.module),
             function: Cow::Borrowed(here.function),
             line: here.line,

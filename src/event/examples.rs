@@ -18,7 +18,7 @@ pub(crate) fn event(seq: u64, origin: Origin, stage: Stage, kind: EventKind) -> 
         timestamp: format!("2026-11-21T06:40:{:02}.250Z", seq % 60),
         level: kind.level(),
         logger: Cow::Borrowed("ffe_deploy"),
-        message: crate::text::harmless(&kind.to_string()),
+        message: crate::text::harmless(&kind.sentence(stage)),
         module: Cow::Borrowed("ffe_deploy::pipeline"),
         function: Cow::Borrowed("run"),
         line: 42,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{EventKind, ImageHow, Level, ServiceChange};
-use crate::model::{Outcome, Severity, StageOutcome, Verdict};
+use crate::model::{Outcome, Severity, Stage, StageOutcome, Verdict};
 
 impl EventKind {
     /// Returns how much it weighs.
@@ -54,6 +54,16 @@ fn of_severity(severity: Severity) -> Level {
     }
 }
 
+impl EventKind {
+    /// Returns the sentence for people who read the raw log; `stage` is the one in which it happened.
+    pub fn sentence(&self, stage: Stage) -> String {
+        match self {
+            Self::StageStarted {} | Self::StageFinished { .. } => format!("{stage} {self}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,14 +71,14 @@ impl fmt::Display for EventKind {
                 write!(out, "{verb} of {version} to {target} started")
             }
             Self::HostTookOver { root, .. } => write!(out, "the host took over in {root}"),
-            Self::StageStarted {} => out.write_str("stage started"),
+            Self::StageStarted {} => out.write_str("started"),
             Self::StageFinished { outcome, took_ms, reason, .. } => {
                 let word = match outcome {
                     StageOutcome::Succeeded => "succeeded",
                     StageOutcome::Failed => "failed",
                     StageOutcome::Skipped => "skipped",
                 };
-                write!(out, "stage {word} after {took_ms} ms")?;
+                write!(out, "{word} after {took_ms} ms")?;
                 reason.as_ref().map_or(Ok(()), |reason| write!(out, ": {reason}"))
             }
             Self::FindingReported { finding } => write!(out, "{}: {}", finding.rule, finding.message),

@@ -93,7 +93,7 @@ pub struct Console<W> {
 impl<W: Write + Send> Console<W> {
     /// Returns a console on this stream.
     pub fn new(out: W, settings: ConsoleSettings) -> Self {
-        let narrator = Narrator::new(settings.log_place.clone());
+        let narrator = Narrator::new(settings.log_place.clone(), settings.level == Level::Debug);
         Self { name: "console", out, settings, narrator, last_said: Instant::now(), running: None }
     }
 
@@ -175,7 +175,7 @@ impl<W: Write + Send> Reporter for Console<W> {
 /// The line as it is written: `[WARN]  text`, made harmless once more, because nothing else stands behind it.
 fn painted(line: &Line, colours: bool) -> String {
     let body = text::harmless(&line.text);
-    let Some(level) = line.level else { return format!("        {body}\n") };
+    let Some(level) = line.level else { return format!("        {body}").trim_end().to_owned() + "\n" };
     let (word, colour) = match level {
         Level::Debug => ("[DEBUG]", "2"),
         Level::Info => ("[INFO]", "32"),
@@ -245,9 +245,8 @@ mod tests {
             " to production: rolled_back (exit 4): the new release failed; the previous one is back and verified
           1. `backend` did not become healthy within 60 s: connection refused
             → read its last log lines above, then run `ffe-deploy logs production backend`
-          version       1.2.0  (before: 1.1.0)
+          version       1.1.0 again; 1.2.0 failed
           release       deploy-20261120120000-7c9e6679
-          rolled back   to deploy-20261120120000-7c9e6679
           backup        /srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst
           health        healthy
           took          1 min 23 s

@@ -34,9 +34,16 @@ pub fn facts(result: &DeploymentResult, log_place: Option<&str>) -> Vec<(String,
     let mut add = |name: &str, value: Option<String>| {
         facts.extend(value.map(|value| (name.to_owned(), value)));
     };
-    add("version", with_before(&result.version, &result.previous_version));
-    add("release", with_before(&result.release, &result.previous_release));
-    add("rolled back", result.rolled_back_to.as_ref().map(|id| format!("to {id}")));
+    match (&result.rolled_back_to, &result.version, &result.previous_version) {
+        (Some(release), Some(failed), Some(before)) => {
+            add("version", Some(format!("{before} again; {failed} failed")));
+            add("release", Some(release.clone()));
+        }
+        _ => {
+            add("version", with_before(&result.version, &result.previous_version));
+            add("release", with_before(&result.release, &result.previous_release));
+        }
+    }
     add("backup", result.backup.clone());
     add("health", result.health.as_ref().map(|health| health_text(health.overall).to_owned()));
     let seconds = if result.duration_seconds.is_finite() { result.duration_seconds.max(0.0) } else { 0.0 };
