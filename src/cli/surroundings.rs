@@ -40,7 +40,7 @@ impl Surroundings {
     /// Returns who asks.
     pub(super) fn requester(&self) -> Requester {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let user = self.get("USER").or_else(|| self.get("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
+        let user = self.get("USER").or_else(|| self.get("LOGNAME")).unwrap_or_else(user_of_process);
         let who = self.get("GITHUB_ACTOR").unwrap_or_else(|| format!("{user}@{host}"));
         Requester { who: crate::text::harmless(&who), run_url: self.run_url() }
     }
@@ -50,4 +50,16 @@ impl Surroundings {
         let url = format!("{server}/{repository}/actions/runs/{}", self.get("GITHUB_RUN_ID")?);
         Some(crate::text::harmless(&url))
     }
+}
+
+/// The name of this process's user as /etc/passwd has it, for jobs whose environment does not say.
+fn user_of_process() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("uid-{uid}"))
 }
