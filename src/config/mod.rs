@@ -15,6 +15,8 @@ mod files;
 mod git;
 mod interpolate;
 mod literals;
+mod notices;
+mod overrides;
 mod paths;
 mod problem;
 mod reader;
