@@ -1,6 +1,7 @@
 //! Every container of the engine with its labels and published ports, read in one call.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bollard::models::{ContainerSummary, PortSummaryTypeEnum};
 use bollard::query_parameters::ListContainersOptions;
@@ -16,6 +17,8 @@ pub(super) struct Seen {
     pub(super) labels: BTreeMap<String, String>,
     /// TCP ports of the host that it holds: address and port.
     pub(super) ports: Vec<(String, u16)>,
+    /// Paths of the host that it may write to.
+    pub(super) writes: Vec<PathBuf>,
 }
 
 impl Seen {
@@ -67,9 +70,14 @@ fn seen(found: ContainerSummary) -> Seen {
         let tcp = port.typ == Some(PortSummaryTypeEnum::TCP);
         tcp.then_some((port.ip.unwrap_or_default(), port.public_port?))
     });
+    let writes = found.mounts.unwrap_or_default().into_iter().filter_map(|mount| {
+        let writable_bind = mount.typ.as_deref() == Some("bind") && mount.rw == Some(true);
+        mount.source.filter(|_| writable_bind).map(PathBuf::from)
+    });
     Seen {
         name: name.trim_start_matches('/').to_owned(),
         ports: ports.collect(),
+        writes: writes.collect(),
         labels: found.labels.unwrap_or_default().into_iter().collect(),
     }
 }

@@ -12,6 +12,7 @@ mod external;
 mod host;
 mod ports;
 mod project;
+mod shared_data;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,7 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(compose::model(subject));
     findings.extend(externals);
     findings.extend(binds::check(subject));
+    findings.extend(shared_data::check(subject, containers.as_ref().ok()));
     findings.extend(compose::services(subject));
     findings.extend(health);
     findings.extend(project::check(subject, containers));

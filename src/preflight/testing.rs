@@ -106,6 +106,7 @@ pub(super) fn container(name: &str, labels: &[(&str, &str)]) -> Seen {
         name: name.to_owned(),
         labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         ports: Vec::new(),
+        writes: Vec::new(),
     }
 }
 
