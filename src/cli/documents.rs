@@ -110,15 +110,15 @@ fn links_between_the_documents_lead_somewhere() {
     }
 }
 
-/// FFE_TEST_WRITE_DOCS=1 writes it anew.
+/// `FFE_BLESS=1` writes it anew.
 #[test]
 fn the_reference_of_commands_is_that_of_the_program() {
     let made = reference();
     let path = root().join("docs/commands.md");
-    if std::env::var_os("FFE_TEST_WRITE_DOCS").is_some() {
+    if std::env::var_os("FFE_BLESS").is_some() {
         std::fs::write(&path, &made).unwrap();
     }
-    let command = "FFE_TEST_WRITE_DOCS=1 cargo test --lib cli::documents";
+    let command = "FFE_BLESS=1 cargo test --lib cli::documents";
     assert!(
         read("docs/commands.md") == made,
         "docs/commands.md is behind the program; write it anew: {command}"
