@@ -303,7 +303,11 @@ impl<'a> Visit<'a> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&self.layout.events(id), text.as_bytes(), 0o600).map_err(write)?;
         let order = Order { job: self.job.clone(), staged: staged.as_ref().map(Staged::app), recover: false };
-        guard::launch(self.layout, &order).map_err(|error| Refusal::of(error.report()))?;
+        if let Err(error) = guard::launch(self.layout, &order) {
+            // It was never started: the next job of this id must not take its log for that of a deployment.
+            std::fs::remove_dir_all(self.layout.job(id)).ok();
+            return Err(Refusal::of(error.report()));
+        }
         // The bundle is the worker's now: it moves it under the root, or leaves it to the next sweep.
         if let Some(_staged) = staged {
             std::mem::forget(_staged)

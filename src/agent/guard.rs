@@ -41,7 +41,19 @@ pub(super) enum GuardError {
 impl GuardError {
     /// Returns the failure with its next step.
     pub(super) fn report(&self) -> FailureReport {
-        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = match self {
+            Self::Write(error) => format!(": {}; nothing was changed", error.source),
+            Self::Start(error) => format!(": {error}"),
+        };
+        if let Self::Write(error) = self {
+            let (code, hint) = if error.is_full() {
+                ("host.disk", "free space on the host's disk, then deploy again")
+            } else {
+                ("host.write", "make the directory writable for the user that deploys")
+            };
+            let message = format!("{self}{cause}");
+            return FailureReport::new(ErrorKind::DeploymentError, code, message).hint(hint);
+        }
         FailureReport::new(ErrorKind::DeploymentError, "agent.guard", format!("{self}{cause}"))
             .hint("look at state/jobs/<id>/guard.log below the root, then deploy again")
     }
@@ -104,6 +116,10 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     atomic::make_directory(&home, 0o700)?;
     let beside = home.join(format!(".ffe-agent-{}", std::process::id()));
     let placed = std::fs::copy(&this, &beside).and_then(|_| std::fs::rename(&beside, &kept));
+    if placed.is_err() {
+        // Half an agent on a full disk helps nobody; what cannot be removed either is reported by the error itself.
+        std::fs::remove_dir_all(&home).ok();
+    }
     placed.map_err(WriteError::at(&kept))?;
     Ok(kept)
 }

@@ -105,7 +105,8 @@ impl<'a> Asking<'a> {
             state.attempts += 1;
             state.latency = latency;
             let fresh = state.attempts == 1 || state.detail != answer.words();
-            if !(cut_off && state.attempts > 1) {
+            let says_less = cut_off && state.attempts > 1 && !matches!(answer, Answer::Good(_));
+            if !says_less {
                 state.detail = answer.words().to_owned();
             }
             (state.attempts, fresh, state.detail.clone())

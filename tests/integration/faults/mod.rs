@@ -1,8 +1,14 @@
 //! What goes wrong: cancelled jobs, killed processes, full disks, releases that do not start, text that means harm. Each
 //! time the app ends on the old release or on the new one, and says which.
 
+mod backup;
+mod busy;
 mod cancel;
+mod config;
 mod death;
+mod disk;
+mod text;
+mod verify;
 
 use std::fs;
 use std::path::PathBuf;
@@ -83,6 +89,19 @@ impl Shop {
         Self { host, project, shim, port: free_port() }
     }
 
+    fn with_env(self, key: &str, value: &str) -> Self {
+        Self { host: self.host.with_env(key, value), ..self }
+    }
+
+    /// As a job of GitHub Actions.
+    fn on_github(self) -> Self {
+        self.with_env("GITHUB_ACTIONS", "true")
+            .with_env("GITHUB_ACTOR", "octocat")
+            .with_env("GITHUB_SERVER_URL", "https://github.com")
+            .with_env("GITHUB_REPOSITORY", "acme/shop")
+            .with_env("GITHUB_RUN_ID", "42")
+    }
+
     /// Writes a release into the project.
     fn write(&self, kind: Kind) -> &Self {
         let Kind { version, mode, more } = kind;
@@ -91,7 +110,7 @@ impl Shop {
             "docker-compose.yml",
             format!(
                 "services:\n  backend:\n    image: {image}\n    stop_grace_period: 0s\n    \
-                 environment: {{VERSION: '{version}', MODE: '{mode}'}}\n    \
+                 environment: {{VERSION: '{version}', MODE: '{mode}', SLOW_MS: '60000'}}\n    \
                  ports: ['127.0.0.1:{port}:8000']\n    \
                  healthcheck: {{test: [CMD, shop, get, 'localhost:8000/health'], interval: 500ms, retries: 3}}\n{more}"
             ),
@@ -134,6 +153,15 @@ impl Shop {
     /// Version that answers.
     fn answers(&self) -> Option<String> {
         crate::support::get(self.port, "/version").map(|answer| answer.body)
+    }
+
+    fn app_file(&self) -> String {
+        fs::read_to_string(self.project.path().join("deploy/deployments.yaml"))
+            .expect("read the configuration")
+    }
+
+    fn compose_file(&self) -> String {
+        fs::read_to_string(self.project.path().join("docker-compose.yml")).expect("read the compose file")
     }
 
     /// The Compose project.
