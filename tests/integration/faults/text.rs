@@ -48,7 +48,7 @@ fn what_a_container_a_build_and_a_check_print_is_harmless_everywhere() {
     shop.project.executable("hostile.sh", HOSTILE);
     shop.project.file(
         "app/Dockerfile",
-        format!("FROM {image}\nCOPY --chown=10001 hostile.sh /hostile.sh\nRUN sh /hostile.sh\nUSER 10001\n"),
+        format!("FROM {image}\nCOPY hostile.sh /hostile.sh\nUSER 0:0\nRUN sh /hostile.sh\nUSER 10001\n"),
     );
     shop.project.executable("app/hostile.sh", HOSTILE);
     shop.write(Kind { mode: "unhealthy", ..Kind::good("1.0.0") });
