@@ -301,7 +301,14 @@ fn refused(call: &Call<'_>, said: &[String], redactor: &Redactor) -> ComposeErro
     if let Some(file) = text.strip_prefix("env file ").and_then(|rest| rest.split_once(" not found")) {
         return ComposeError::EnvFileMissing { file: harmless(&redactor.redact(file.0)) };
     }
-    let place = if text.starts_with("yaml: ") { yaml_place(call) } else { None };
+    // The bundle lies where nobody should have to look for it: files are named as the project names them.
+    let text = text.replace(&format!("{}/", call.project_directory.display()), "");
+    let names: Vec<String> = call.files.iter().map(|file| shown(call, file)).collect();
+    let place = match names.iter().any(|name| text.contains(name)) {
+        true => None,
+        false if text.starts_with("yaml: ") => yaml_place(call),
+        false => Some(names.join(", ")),
+    };
     let told = place.map_or(text.clone(), |place| format!("{place}: {text}"));
     let shown: String = harmless(&redactor.redact(&told)).chars().take(LONGEST_SAYING).collect();
     ComposeError::Invalid { said: shown }
@@ -313,8 +320,13 @@ fn yaml_place(call: &Call<'_>) -> Option<String> {
         let text = std::fs::read_to_string(call.project_directory.join(file)).ok()?;
         let error = serde_saphyr::from_str::<serde::de::IgnoredAny>(&text).err()?;
         let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));
-        Some(format!("{}{}", file.display(), place.unwrap_or_default()))
+        Some(format!("{}{}", shown(call, file), place.unwrap_or_default()))
     })
+}
+
+/// A compose file as the project names it.
+fn shown(call: &Call<'_>, file: &Path) -> String {
+    file.strip_prefix(call.project_directory).unwrap_or(file).display().to_string()
 }
 
 /// A file that a service names in `env_file`.
