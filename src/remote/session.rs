@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::channel::{Channel, Ended, Ending, Input, Output};
+use super::channel::{Channel, Ended, Ending, How, Input, Output};
 use crate::agent::protocol::{
     self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply,
 };
@@ -48,6 +48,9 @@ pub enum SessionError {
     /// The agent ended without a word.
     #[error("the agent on the host ended before it was done{}", last_words(.0))]
     Ended(Vec<String>),
+    /// The connection broke, and with it the agent's channel.
+    #[error("the connection to the host was lost{}", last_words(.0))]
+    Cut(Vec<String>),
     /// It said something that was not expected.
     #[error("the agent on the host answered something unexpected ({0})")]
     Unexpected(&'static str),
@@ -75,7 +78,7 @@ impl SessionError {
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
         let (code, hint) = match self {
-            Self::Lost(_) | Self::Ended(_) => {
+            Self::Lost(_) | Self::Ended(_) | Self::Cut(_) => {
                 ("agent.lost", "run it again; `ffe-deploy status` shows what the host does")
             }
             Self::Unexpected(_) | Self::Job(_) => {
@@ -196,7 +199,10 @@ impl Session {
 
     /// Returns why nothing comes any more.
     pub async fn lost(&mut self) -> SessionError {
-        SessionError::Ended(self.ended().await.map(|ended| ended.last_lines).unwrap_or_default())
+        match self.ended().await {
+            Some(Ended { how: How::ConnectionLost, last_lines }) => SessionError::Cut(last_lines),
+            ended => SessionError::Ended(ended.map(|ended| ended.last_lines).unwrap_or_default()),
+        }
     }
 
     /// Ends the conversation from our side, and returns how the agent ended, if it did so in time; asked once.
