@@ -58,14 +58,14 @@ pub enum DockerError {
 impl DockerError {
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
+        let user = std::env::var("USER").unwrap_or_else(|_| rustix::process::geteuid().as_raw().to_string());
+        let group =
+            format!("add the user to the group docker: `sudo usermod -aG docker {user}`, and log in again");
         let (code, hint) = match self {
             Self::NotRunning { .. } => {
                 ("docker.running", "install Docker Engine, or start it: `sudo systemctl start docker`")
             }
-            Self::Permission { .. } => (
-                "docker.permission",
-                "add the user to the group docker: `sudo usermod -aG docker \"$USER\"`, and log in again",
-            ),
+            Self::Permission { .. } => ("docker.permission", group.as_str()),
             Self::NotLocal { .. } => (
                 "local.same-host",
                 "deploy with `--host` to the machine whose engine it is, or unset DOCKER_HOST",

@@ -6,9 +6,10 @@ use crate::host::docker::{Docker, DockerError};
 use crate::model::compose::{ComposeModel, Healthcheck, Service};
 use crate::model::{CheckProbe, Finding, Profile};
 
-/// `compose.installed`.
+/// `compose.installed`; nothing where Docker itself is missing, which is told already.
 pub(super) fn installed(subject: &Subject<'_>) -> Vec<Finding> {
     vec![match subject.compose {
+        Err(ComposeError::NoDocker { .. }) => return Vec::new(),
         Ok(compose) => Finding::passed(
             "compose.installed",
             format!("Docker Compose {} is installed (`{}`)", compose.version(), compose.program()),

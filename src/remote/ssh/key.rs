@@ -150,12 +150,14 @@ fn verdict(status: ExitStatus, said: &str, with_passphrase: bool) -> Result<(), 
         return Err(invalid(&format!("`ssh-add` says: {said}"), WHOLE));
     }
     Err(match with_passphrase {
-        true => {
-            invalid("its passphrase is wrong", "correct the variable that `passphrase` of `ssh_key` names")
-        }
+        true => invalid(
+            "its passphrase is wrong",
+            "correct `<ENVIRONMENT>_SSH_KEY_PASSPHRASE`, or the variable that `passphrase` of `ssh_key` names",
+        ),
         false => invalid(
             "it has a passphrase, and none was given",
-            "set `ssh_key: { env: …, passphrase: { env: … } }`, or use a key without a passphrase",
+            "set `<ENVIRONMENT>_SSH_KEY_PASSPHRASE` (or `ssh_key: { env: …, passphrase: { env: … } }`), or use a key without \
+             a passphrase",
         ),
     })
 }
