@@ -1,7 +1,10 @@
 //! Getting in: keys, host keys, ways there, and every reason why there is none, told as somebody needs it at night.
 
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 use super::stand::{SOON, Stand, files_in, left_behind};
 use crate::support::{Ended, Project, Shim, Sshd, SshdOptions, User, needs, until};
@@ -26,7 +29,7 @@ fn keys_come_as_ci_systems_hand_them_over() {
     let (stand, _) = look_with(stand, "STAGING_SSH_KEY", &key.replace('\n', "\r\n"), 0);
     let (stand, _) = look_with(stand, "STAGING_SSH_KEY", key.trim_end(), 0);
     let (stand, told) = look_with(stand, "STAGING_SSH_KEY", &encrypted, 2);
-    told.says(&["it has a passphrase, and none was given", "nothing was touched", "passphrase"]);
+    told.says(&["it has a passphrase, and none was given", "nothing was touched", "_SSH_KEY_PASSPHRASE"]);
     let (stand, told) = look_with(stand, "STAGING_SSH_KEY_PASSPHRASE", "sesame", 2);
     told.says(&["its passphrase is wrong"]);
     let (stand, _) = look_with(stand, "STAGING_SSH_KEY_PASSPHRASE", "open sesame", 0);
@@ -116,6 +119,16 @@ fn each_reason_for_no_connection_is_told_apart() {
 }
 
 #[test]
+fn a_runner_without_an_ssh_client_says_how_to_get_one() {
+    needs!("sshd");
+    let (stand, tools) = (Stand::new(), path_without("ssh"));
+    let stand = stand.on_runner(|host| host.with_env("PATH", tools.path()));
+    stand.run(&LOOK).exits(7).says(&["`ssh` is not installed", "install the OpenSSH client"]);
+    let told = stand.run(&["deploy", "staging", "--yes"]).exits(7);
+    told.says(&["nothing was touched"]);
+}
+
+#[test]
 fn an_empty_secret_in_the_file_never_deploys_to_the_runner() {
     needs!("sshd");
     let stand = Stand::new();
@@ -155,8 +168,8 @@ fn the_way_through_a_jump_host_is_taken_and_its_key_is_checked() {
 fn stand_of(user: &User, options: SshdOptions<'_>) -> Stand {
     let stand = Stand::with(&SshdOptions { user: Some(user), ..options });
     let root = stand.sshd.dir().join("srv");
-    fs::create_dir(&root).unwrap();
-    std::os::unix::fs::chown(&root, Some(user.uid()), Some(user.uid())).unwrap();
+    fs::create_dir(&root).expect("make the base of the root");
+    chown(&root, Some(user.uid()), Some(user.uid())).expect("give it to its user");
     stand
 }
 
@@ -184,7 +197,8 @@ fn a_user_without_rights_to_docker_is_refused_with_the_way_to_get_them() {
     let user = User::create(&[]);
     let stand = stand_of(&user, SshdOptions::default());
     let told = stand.deploy("1.0.0").exits(3);
-    told.says(&["may not use Docker", "usermod -aG docker", "refused before anything was touched"]);
+    let group = format!("usermod -aG docker {}", user.name());
+    told.says(&["may not use Docker", &group, "refused before anything was touched"]);
     assert_eq!(told.result()["outcome"], "refused");
     assert!(!stand.root().join("releases").exists());
 }
@@ -202,7 +216,11 @@ fn a_host_without_docker_is_refused() {
     let stand = Stand::with(&SshdOptions { config: vec![variables], ..SshdOptions::default() });
     let told = stand.deploy("1.0.0").exits(3);
     told.says(&["Docker is not installed", "refused before anything was touched"]);
-    assert_eq!(told.result()["errors"][0]["error_kind"], "DockerError");
+    let errors = told.result()["errors"].as_array().expect("errors").clone();
+    let codes: Vec<_> = errors.iter().map(|error| (&error["code"], &error["error_kind"])).collect();
+    let docker = |code: &str| (Value::from(code), Value::from("DockerError"));
+    let (installed, running) = (docker("docker.installed"), docker("docker.running"));
+    assert_eq!(codes, [(&installed.0, &installed.1), (&running.0, &running.1)], "each cause once");
     let started: Vec<_> = told.events_named("stage_started").iter().map(|event| &event["stage"]).collect();
     assert_eq!(started, ["initializing", "validating"]);
     stand.run(&["validate", "staging"]).exits(3);
@@ -212,13 +230,13 @@ fn a_host_without_docker_is_refused() {
 
 /// A directory with all programs but those of that name.
 fn path_without(name: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("make a directory");
     for from in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
         for program in files_in(&PathBuf::from(from), "") {
-            let file = program.file_name().unwrap().to_owned();
+            let file = program.file_name().expect("it has a name").to_owned();
             if !file.to_string_lossy().starts_with(name) {
                 // The first of a name counts, as on PATH.
-                std::os::unix::fs::symlink(&program, dir.path().join(file)).ok();
+                symlink(&program, dir.path().join(file)).ok();
             }
         }
     }
@@ -273,7 +291,7 @@ fn a_home_where_no_program_may_run_is_passed_over() {
         eprintln!("SKIPPED: nothing can be mounted here");
         return;
     };
-    std::os::unix::fs::symlink(stand.host.home().join(".docker"), stand.sshd.home().join(".docker")).ok();
+    symlink(stand.host.home().join(".docker"), stand.sshd.home().join(".docker")).ok();
     stand.deploy("1.0.0").exits(0);
     assert_eq!(stand.version(), "1.0.0");
     assert!(stand.agents().is_empty());

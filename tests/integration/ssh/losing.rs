@@ -7,8 +7,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::stand::{SOON, Stand, attaches, left_behind, write_project};
-use crate::support::{Act, Host, Project, Running, Shim, SshdOptions, descendants, free_port, needs, until};
+use super::stand::{SOON, Stand, attaches, files_in, left_behind, write_project};
+use crate::support::{
+    Act, Host, Project, Running, Shim, SshdOptions, descendants, free_port, kill_tree, needs, until,
+};
 
 /// What GitHub's runner puts into the environment of a job, to find what to kill at its end.
 const TRACKING: &str = "RUNNER_TRACKING_ID";
@@ -76,6 +78,30 @@ fn kill_job(pid: u32, id: &str) {
 }
 
 #[test]
+fn a_runner_that_is_lost_before_the_start_leaves_the_host_as_it_was() {
+    needs!("docker", "sshd");
+    let shim = Shim::docker();
+    shim.on(&["config", "--format"], &Act::Hold);
+    let stand = Stand::with(&SshdOptions { path_first: vec![shim.path()], ..SshdOptions::default() });
+    let looking = || shim.count(&["config", "--format"]);
+    let cut = stand.start("1.0.0", &[]);
+    until(SOON, "compose to be asked", || looking() == 1);
+    stand.sshd.cut_sessions();
+    let told = cut.wait().exits(7);
+    told.says(&["the connection to the host was lost", "nothing was touched", "run it again"]);
+    let killed = stand.start("1.0.0", &[]);
+    until(SOON, "compose to be asked again", || looking() == 2);
+    killed.signal(Signal::KILL);
+    drop(killed);
+    shim.release();
+    left_behind(&stand);
+    assert!(!stand.root().join("state/jobs").exists() && !stand.root().join("current").exists());
+    let waiting = stand.sshd.home().join(".cache/ffe-deploy/stage");
+    assert_eq!(files_in(&waiting, ""), Vec::<std::path::PathBuf>::new(), "no bundle lies about");
+    assert!(stand.host.containers(&format!("{}-staging", stand.host.app()), "web").is_empty());
+}
+
+#[test]
 fn on_this_machine_too_a_killed_job_does_not_take_the_deployment_with_it() {
     needs!("docker");
     let shim = Shim::docker();
@@ -107,21 +133,28 @@ fn is_attach(pid: u32) -> bool {
 fn a_connection_that_is_cut_is_made_again_and_no_line_is_lost_or_doubled() {
     needs!("docker", "sshd");
     let shim = Shim::docker();
-    let (stand, mut deploy) = held_in_the_switch(&shim, "cut");
-    for cut in 1..=2 {
-        stand.sshd.cut_sessions();
-        deploy.until_event(SOON, |event| event["code"] == "connection.back");
-        until(SOON, "the runner to be back", || {
-            let events = deploy.events_so_far();
-            events.iter().filter(|event| event["code"] == "connection.back").count() == cut
-        });
-    }
+    let (stand, deploy) = held_in_the_switch(&shim, "cut");
+    stand.sshd.cut_sessions();
+    until_back(&deploy, 1);
+    // The agent alone: the connection is still there, and so it is used.
+    attaches(&stand).into_iter().for_each(kill_tree);
+    until_back(&deploy, 2);
+    assert_eq!(stand.sshd.connections(), 2);
     shim.release();
     let ended = deploy.wait().exits(0);
     assert_eq!(ended.result()["outcome"], "succeeded");
     assert_same_as_on_the_host(&ended.events, &stand, "cut");
     ended.says(&["lost sight of the deployment"]);
     left_behind(&stand);
+}
+
+/// Waits until the runner has found its deployment again so often.
+#[track_caller]
+fn until_back(deploy: &Running, times: usize) {
+    until(SOON, "the runner to be back", || {
+        let events = deploy.events_so_far();
+        events.iter().filter(|event| event["code"] == "connection.back").count() == times
+    });
 }
 
 /// The runner has told each line of the host once, and in its order.

@@ -73,7 +73,8 @@ pub(crate) fn kill_all_of(dir: &Path) {
     }
 }
 
-fn kill_and_wait(all: &[u32]) {
+/// Kills these with SIGKILL, and waits until they are gone.
+pub(crate) fn kill_and_wait(all: &[u32]) {
     all.iter().for_each(|pid| kill(*pid));
     if within(Duration::from_secs(10), || all.iter().all(|pid| !alive(*pid)).then_some(())).is_none() {
         eprintln!("some of these processes do not end: {all:?}");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::host::{furnish_home, remove_dir};
 use super::ports::free_port;
-use super::process::{kill_all_of, kill_tree, output};
+use super::process::{kill_all_of, kill_and_wait, kill_tree, output};
 use super::project::open_temp_dir;
 use super::tools::{find, search_path};
 use super::user::User;
@@ -134,10 +134,15 @@ impl Sshd {
         self.run();
     }
 
-    /// Cuts all sessions that are there now; new ones are let in.
+    /// Cuts all connections that are there now, and leaves what runs behind them; new ones are let in.
     pub(crate) fn cut_sessions(&self) {
         let listener = self.child.as_ref().expect("sshd runs").id();
-        super::process::descendants(listener).into_iter().for_each(kill_tree);
+        let is_sshd = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("sshd"))
+        };
+        let mut sessions = super::process::descendants(listener);
+        sessions.retain(is_sshd);
+        kill_and_wait(&sessions);
     }
 
     /// Replaces the host key, as if another machine had taken the address.
