@@ -10,7 +10,6 @@
 //! - The long form of `env_file` (`{path, required}`) is an error in 2.26.
 //! - YAML errors name no file, and a line that is one too small.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -340,7 +339,8 @@ pub struct EnvFileRef {
     pub required: bool,
 }
 
-/// Returns the env files that the services of one compose file name, anchors and merges followed, `include` and
+/// Returns the env files that the services of one compose file name, in a service's order: the last one wins. Anchors
+/// and merges are followed, `include` and
 /// `extends` not (a missing one there is [`ComposeError::EnvFileMissing`]).
 ///
 /// # Errors
@@ -352,14 +352,14 @@ pub fn env_file_references(compose_file: &[u8]) -> Result<Vec<EnvFileRef>, Compo
             said: format!("not readable as YAML at {}", place.unwrap_or("its start".into())),
         }
     })?;
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     for (service, content) in file.services.unwrap_or_default() {
         let listed = content.and_then(|content| content.env_file).map(yaml::EnvFiles::entries);
         for (path, required) in listed.unwrap_or_default() {
-            found.insert(EnvFileRef { service: service.clone(), path, required });
+            found.push(EnvFileRef { service: service.clone(), path, required });
         }
     }
-    Ok(found.into_iter().collect())
+    Ok(found)
 }
 
 /// The parts of a compose file that are read here.
@@ -524,8 +524,8 @@ services:
             [
                 ("a", ".env.production", true),
                 ("b", "one.env", true),
-                ("c", "three ${X:-y}.env", true),
-                ("c", "two.env", false)
+                ("c", "two.env", false),
+                ("c", "three ${X:-y}.env", true)
             ]
         );
     }
@@ -587,7 +587,7 @@ services:
         assert_eq!(a.environment["FROM_FILE"].as_deref(), Some("1"));
         assert_eq!(a.environment["P"].as_deref(), Some("5$ \"now\""));
         assert_eq!(model.services.len(), 1);
-        assert_eq!(model.unset_variables, BTreeSet::from(["MISSING".to_owned()]));
+        assert_eq!(model.unset_variables, ["MISSING".to_owned()].into());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::run::{Done, Run};
 use super::stop::Stop;
 use crate::executor::compose::mounts::{self, Mounts};
-use crate::executor::compose::place::{self, Override, ServiceEnvFile};
+use crate::executor::compose::place::{self, Override, ServiceEnvFiles};
 use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
 use crate::executor::variables::Resolved;
 use crate::host::atomic;
@@ -36,7 +36,7 @@ struct Candidate {
     variables: Resolved,
     mounts: Mounts,
     in_place: BTreeMap<String, String>,
-    env_files: BTreeMap<String, Vec<PathBuf>>,
+    env_files: BTreeMap<String, Vec<String>>,
     /// Directories of `shared/` that were made for it.
     made: Vec<String>,
 }
@@ -78,11 +78,11 @@ impl Run {
         let home = self.executor.place_bundle(&id, staged)?;
         atomic::write(&home.join("env"), variables.env_file().as_bytes(), 0o600)?;
         let project_dir = self.layout.in_place().map_or_else(|| home.join("app"), Path::to_owned);
-        let (files, missing) = place::service_env_files(&self.job, &project_dir, &self.layout, &variables)?;
-        if let Some(path) = missing.first() {
+        let files = place::service_env_files(&self.job, &project_dir, &self.layout, &variables)?;
+        if let Some(path) = files.missing.first() {
             return Err(ExecutorError::NoEnvFile { path: self.layout.shared().join(path) }.into());
         }
-        place::write_env_files(&files, &project_dir, &home.join("env.d"))?;
+        place::write_env_files(&files.kept, &project_dir, &home.join("env.d"))?;
         let site = Site {
             project: project.to_owned(),
             files: self.job.app.compose_files.iter().map(|file| project_dir.join(file)).collect(),
@@ -107,7 +107,7 @@ impl Run {
         Ok(Done::Did(candidate))
     }
 
-    fn place_files(&self, candidate: &mut Candidate, env_files: &[ServiceEnvFile]) -> Result<(), Stop> {
+    fn place_files(&self, candidate: &mut Candidate, env_files: &ServiceEnvFiles) -> Result<(), Stop> {
         let entries = &self.job.bundle.entries;
         if self.layout.in_place().is_some() {
             self.executor.keep_compose_files(
@@ -117,12 +117,14 @@ impl Run {
             )?;
             candidate.in_place =
                 mounts::digests_in_place(&candidate.model, &candidate.site.project_dir, entries);
-            for (number, file) in env_files.iter().enumerate() {
-                for service in &file.services {
-                    let kept = candidate.home.join("env.d").join(number.to_string());
-                    candidate.env_files.entry(service.clone()).or_default().push(kept);
-                }
-            }
+            let kept = candidate.home.join("env.d");
+            let path = |file: &Result<usize, String>| match file {
+                Ok(number) => mounts::escaped(&kept.join(number.to_string())),
+                Err(written) => written.clone(),
+            };
+            let services = env_files.order.iter();
+            candidate.env_files =
+                services.map(|(name, files)| (name.clone(), files.iter().map(path).collect())).collect();
             return Ok(());
         }
         candidate.mounts =

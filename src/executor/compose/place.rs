@@ -19,21 +19,29 @@ use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
 use crate::model::{BundleEntry, Job, PinnedImage, Release, ReleaseId, Severity, labels};
 
-/// A service's `env_file` that git does not track, and what it holds.
+/// A service's `env_file` that the release keeps, and what it holds.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceEnvFile {
     /// Path in the project.
     pub path: String,
     /// Its content: secrets.
     pub content: String,
-    /// Services that name it.
-    pub services: Vec<String>,
+}
+
+/// Env files that services name.
+#[derive(Clone, Default)]
+pub struct ServiceEnvFiles {
+    /// Those that the release keeps.
+    pub kept: Vec<ServiceEnvFile>,
+    /// By service, in its order, which decides which one wins: a number of `kept`, or what the author wrote.
+    pub order: BTreeMap<String, Vec<Result<usize, String>>>,
+    /// Those that are required and have no content anywhere.
+    pub missing: Vec<String>,
 }
 
 /// Finds the content of every env file that services name and git does not track (DESIGN section 6): the runner's
-/// file, else the host's in `shared/`, else, for `.env` and `.env.<environment>`, the release's variables.
-///
-/// The second list names those that are required and have no content anywhere.
+/// file, else the host's in `shared/`, else, for `.env` and `.env.<environment>`, the release's variables. In place
+/// tracked ones are kept, too: the project has others when a rollback needs them.
 ///
 /// # Errors
 /// A compose file is no YAML.
@@ -42,28 +50,35 @@ pub fn service_env_files(
     project: &Path,
     layout: &Layout,
     variables: &Resolved,
-) -> Result<(Vec<ServiceEnvFile>, Vec<String>), ExecutorError> {
-    let mut found: BTreeMap<String, ServiceEnvFile> = BTreeMap::new();
-    let mut missing = Vec::new();
+) -> Result<ServiceEnvFiles, ExecutorError> {
+    let mut found = ServiceEnvFiles::default();
     for file in &job.app.compose_files {
         let Ok(text) = fs::read(project.join(file)) else { continue };
-        let references = env_file_references(&text).map_err(|error| error.in_file(file))?;
-        for reference in references {
+        for reference in env_file_references(&text).map_err(|error| error.in_file(file))? {
             let path = reference.path.trim_start_matches("./").to_owned();
-            if path.starts_with('/') || path.contains('$') || is_tracked(job, &path) {
+            let tracked = is_tracked(job, &path);
+            let order = found.order.entry(reference.service).or_default();
+            if path.starts_with('/') || path.contains('$') || (tracked && layout.in_place().is_none()) {
+                order.push(Err(reference.path));
                 continue;
             }
-            match content_of(job, &path, layout, variables) {
-                Some(content) => {
-                    let entry = ServiceEnvFile { path: path.clone(), content, services: Vec::new() };
-                    found.entry(path).or_insert(entry).services.push(reference.service);
+            let known = found.kept.iter().position(|kept| kept.path == path);
+            let content = || match tracked {
+                true => fs::read_to_string(project.join(&path)).ok(),
+                false => content_of(job, &path, layout, variables),
+            };
+            match known.map(Ok).or_else(|| content().map(Err)) {
+                Some(Ok(number)) => order.push(Ok(number)),
+                Some(Err(content)) => {
+                    order.push(Ok(found.kept.len()));
+                    found.kept.push(ServiceEnvFile { path, content });
                 }
-                None if reference.required => missing.push(path),
+                None if reference.required && !found.missing.contains(&path) => found.missing.push(path),
                 None => {}
             }
         }
     }
-    Ok((found.into_values().collect(), missing))
+    Ok(found)
 }
 
 fn is_tracked(job: &Job, path: &str) -> bool {
@@ -120,8 +135,8 @@ pub struct Override<'a> {
     pub images: &'a BTreeMap<String, PinnedImage>,
     /// In place: digests of mounted sources by service.
     pub in_place: &'a BTreeMap<String, String>,
-    /// In place: env files of the release, by service, which outrank the project's.
-    pub env_files: &'a BTreeMap<String, Vec<PathBuf>>,
+    /// In place: env files of the release, by service, as Compose reads them; they outrank the project's.
+    pub env_files: &'a BTreeMap<String, Vec<String>>,
     /// The layout.
     pub layout: &'a Layout,
     /// The job.
@@ -174,10 +189,7 @@ impl Override<'_> {
             service.insert("volumes".to_owned(), Value::Array(volumes));
         }
         if let Some(files) = self.env_files.get(name) {
-            service.insert(
-                "env_file".to_owned(),
-                json!(files.iter().map(|f| mounts::escaped(f)).collect::<Vec<_>>()),
-            );
+            service.insert("env_file".to_owned(), json!(files));
         }
         Value::Object(service)
     }

@@ -58,8 +58,9 @@ pub async fn of_project(
     let variables = Resolved::of(&job.variables, layout.in_place().is_none().then_some(host_file.as_path()))?;
     let env = remember(variables.env_file().as_bytes())?;
     let files: Vec<PathBuf> = job.app.compose_files.iter().map(|file| project_dir.join(file)).collect();
-    let (service_files, missing_env_files) = place::service_env_files(job, project_dir, layout, &variables)?;
-    let links = link_env_files(&service_files, project_dir)?;
+    let service_files = place::service_env_files(job, project_dir, layout, &variables)?;
+    let missing_env_files = service_files.missing;
+    let links = link_env_files(&service_files.kept, project_dir)?;
     let site = Site {
         project: project::name(&job.app, &job.environment, &variables, &files),
         project_dir: project_dir.to_owned(),
