@@ -13,6 +13,7 @@ mod recovery;
 mod run;
 mod stop;
 mod switch;
+mod untouched;
 pub mod urls;
 
 use std::path::Path;

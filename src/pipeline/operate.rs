@@ -43,6 +43,9 @@ impl Run {
             }
         }
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
+        if ending.outcome == Some(Outcome::Succeeded) {
+            self.tell_untouched(&ready.release, current.as_ref());
+        }
         ending.backup = backup;
         Ok(ending)
     }

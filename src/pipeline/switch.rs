@@ -14,7 +14,7 @@ use crate::here;
 use crate::host::atomic;
 use crate::model::{
     ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome,
-    Release, ReleaseId, Severity, Stage, Verdict,
+    Release, ReleaseId, Stage, Verdict,
 };
 
 /// Most services whose logs are collected after a failure.
@@ -313,7 +313,8 @@ impl Run {
         self.executor.up(&ready.site, &ready.model, &[]).await?;
         let report = self.verify(&ready, &before.app.health, false).await?;
         self.make_current(&before.id, None)?;
-        self.tell_untouched(before);
+        let failed = back.from.and_then(|id| self.executor.load(id).ok());
+        self.tell_untouched(before, failed.as_ref());
         Ok(Done::Did(report))
     }
 
@@ -341,32 +342,6 @@ impl Run {
         }
         self.executor.stop(&stop).await?;
         Ok(self.executor.remove(&remove).await?)
-    }
-
-    /// In place the sources stay as the author left them: a rollback says so.
-    fn tell_untouched(&self, before: &Release) {
-        if self.layout.in_place().is_none() {
-            return;
-        }
-        let changed: Vec<&str> = self
-            .job
-            .bundle
-            .entries
-            .iter()
-            .filter(|(path, entry)| before.files.get(*path).is_none_or(|kind| *kind != entry.kind))
-            .map(|(path, _)| path.as_str())
-            .filter(|path| !before.app.compose_files.iter().any(|file| file == path))
-            .collect();
-        if changed.is_empty() {
-            return;
-        }
-        let shown = changed.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        let more = changed.len().saturating_sub(10);
-        let notice = if more == 0 { shown } else { format!("{shown} and {more} more") };
-        let notice = format!("deployed in place: these files of the project were not put back: {notice}");
-        let hint = Some("put them back with git, or set `root:` to deploy whole releases".to_owned());
-        let code = "inplace.files".to_owned();
-        self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
     }
 
     /// The first deployment ever has nothing to go back to: its containers stay, stopped, for inspection.
