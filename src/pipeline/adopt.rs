@@ -45,7 +45,14 @@ impl Run {
             );
             return Ok(());
         }
-        let release = self.record_adopted(project, &foreign).await?;
+        let id = format!("adopted-{}", jiff::Timestamp::now().strftime("%Y%m%d%H%M%S"));
+        let id: ReleaseId = id.parse().map_err(|_| gone(self.layout.root()))?;
+        let recorded = self.record_adopted(id.clone(), project, &foreign).await;
+        if recorded.is_err() {
+            // Half a release is none: a rollback must not find it.
+            self.discard(&id);
+        }
+        let release = recorded?;
         self.make_current(&release.id, None)?;
         self.tell(
             &format!("what runs was recorded as release {}; a rollback can return to it", release.id),
@@ -59,10 +66,13 @@ impl Run {
         self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Passed });
     }
 
-    async fn record_adopted(&self, project: &str, containers: &[ContainerFacts]) -> Result<Release, Stop> {
+    async fn record_adopted(
+        &self,
+        id: ReleaseId,
+        project: &str,
+        containers: &[ContainerFacts],
+    ) -> Result<Release, Stop> {
         let origin = origin_of(containers).ok_or_else(|| gone(&PathBuf::from("(no label names them)")))?;
-        let id = format!("adopted-{}", jiff::Timestamp::now().strftime("%Y%m%d%H%M%S"));
-        let id: ReleaseId = id.parse().map_err(|_| gone(&origin.project_dir))?;
         let home = self.layout.release(&id);
         atomic::make_directory(&home.join("app"), 0o700)?;
         let compose_files = keep_files(&origin, &home.join("app"))?;
@@ -148,7 +158,8 @@ impl Run {
         let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut adopted: Vec<String> = names.filter(|name| name.starts_with("adopted-")).collect();
         adopted.sort();
-        adopted.pop()?.parse().ok().filter(|id| Some(id) != current)
+        let adopted = adopted.into_iter().rev().filter_map(|name| name.parse().ok());
+        adopted.filter(|id| Some(id) != current).find(|id| self.executor.load(id).is_ok())
     }
 }
 

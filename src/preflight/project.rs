@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::containers::{Containers, Seen};
 use super::{Subject, listed};
-use crate::model::{Finding, labels};
+use crate::model::{Adopt, Finding, labels};
 use crate::text::harmless;
 
 const OTHER: &str = "project.other-root";
@@ -71,6 +71,15 @@ fn owner([app, environment, root]: &[String; 3]) -> String {
 fn under_our_name(subject: &Subject<'_>, strangers: &[&Seen]) -> Finding {
     let services: BTreeSet<&str> = strangers.iter().map(|seen| seen.service()).collect();
     let shown = listed(services.iter().map(|name| harmless(name)));
+    if let (Some(Adopt::WithRollback), Some(file)) = (subject.adopt, missing_file(strangers)) {
+        let message = format!(
+            "what runs as project `{}` came from {}, which is gone: it cannot be recorded as a release to return to",
+            subject.project,
+            harmless(&file)
+        );
+        let hint = "put the file back, or say `--adopt=no-rollback` to take the app over without a release to return to";
+        return Finding::error(NEIGHBOUR, message, hint);
+    }
     if subject.adopt.is_some() {
         return Finding::passed(
             NEIGHBOUR,
@@ -96,6 +105,12 @@ fn under_our_name(subject: &Subject<'_>, strangers: &[&Seen]) -> Finding {
         "it looks like another app: give this one a project of its own, `{own}` in environments.yaml; if it is this app after all: `--adopt`{removed}"
     );
     Finding::error(NEIGHBOUR, message, hint)
+}
+
+/// The first compose file that containers came from and that is not there any more.
+fn missing_file(strangers: &[&Seen]) -> Option<String> {
+    let files = strangers.iter().filter_map(|seen| seen.label(labels::COMPOSE_FILES));
+    files.flat_map(|files| files.split(',')).find(|file| !Path::new(file).is_file()).map(str::to_owned)
 }
 
 /// `project.neighbour`: all our services from a file of our file's name, under another project name. A project name
@@ -163,7 +178,7 @@ fn own_name(subject: &Subject<'_>) -> String {
 mod tests {
     use super::super::testing::{Bench, container};
     use super::*;
-    use crate::model::{Adopt, Severity};
+    use crate::model::Severity;
 
     const MODEL: &str = r#"{"services": {"backend": {}, "db": {}}}"#;
 
@@ -226,7 +241,14 @@ mod tests {
             "{hint}"
         );
         bench.adopt = Some(Adopt::WithRollback);
+        let gone = one(&bench, running()).hint.unwrap();
+        assert!(gone.contains("--adopt=no-rollback"), "{gone}");
+        bench.adopt = Some(Adopt::NoRollback);
         assert_eq!(one(&bench, running()).severity, Severity::Passed);
+        bench.adopt = Some(Adopt::WithRollback);
+        let files = [(labels::COMPOSE_FILES, "/proc/self/status")];
+        let found = one(&bench, vec![of("shop", "backend", &files), of("shop", "db", &files)]);
+        assert_eq!(found.severity, Severity::Passed);
     }
 
     #[test]
