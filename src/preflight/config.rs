@@ -78,7 +78,10 @@ fn env_files(subject: &Subject<'_>) -> Vec<Finding> {
     }
     let told = missing.into_iter().map(|file| {
         let message = format!("env file `{file}` is missing: the compose file names it, and no layer of the app's variables has it");
-        let hint = format!("create {file} from {}", example_of(file));
+        let mut hint = format!("create {file} from {}", example_of(file));
+        if !subject.is_in_place() {
+            hint = format!("{hint} beside the project, or {} on the host", subject.shared.join(file).display());
+        }
         match subject.model {
             // Compose has refused already: in dev, too, there is nothing to go on with.
             Err(ComposeError::EnvFileMissing { .. }) => Finding::error("env.file", message, hint),

@@ -276,8 +276,12 @@ impl ComposeExecutor {
             };
             let wanted = reused.as_ref().map_or(&reference, |image| &image.id);
             let Some(facts) = self.docker.image(wanted).await? else {
-                let said = "it is not on the host".to_owned();
-                return Err(ExecutorError::NoImage { service: name.clone(), reference, said });
+                let never_built = service.build.is_some() && !is_built;
+                let (service, said) = (name.clone(), "it is not on the host".to_owned());
+                return Err(match never_built {
+                    true => ExecutorError::NotBuilt { service, reference },
+                    false => ExecutorError::NoImage { service, reference, said },
+                });
             };
             pins.insert(
                 name.clone(),

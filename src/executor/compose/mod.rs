@@ -78,6 +78,14 @@ pub enum ExecutorError {
         /// What Docker said.
         said: String,
     },
+    /// An image that must not be built here is not here.
+    #[error("image `{reference}` of `{service}` is not on the host, and `build: never` builds none")]
+    NotBuilt {
+        /// Service that needs it.
+        service: String,
+        /// What it is called.
+        reference: String,
+    },
     /// An image could not be built.
     #[error("could not build the image of `{service}`")]
     Build {
@@ -135,6 +143,11 @@ impl ExecutorError {
                 ErrorKind::DockerError,
                 "image.missing",
                 "check the image's name and tag, and that the host may pull it: `docker pull` there tells more",
+            ),
+            Self::NotBuilt { .. } => of(
+                ErrorKind::DockerError,
+                "image.missing",
+                "bring the image to the host (`docker load`, or `image:` with its registry), or set `build: host` for the app",
             ),
             Self::Build { .. } => {
                 of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
