@@ -1,1 +1,161 @@
-//! Soon.
+//! Images: pulled, built, pinned by our own tags, and there for a rollback when nobody else has them any more.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Shop, first_error, notices};
+use crate::support::{base_image, free_port, get, needs, output, shop_binary, until};
+
+/// A registry on loopback, with its data in a directory of its own; ends on drop.
+struct Registry {
+    port: u16,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let (port, dir) = (free_port(), tempfile::tempdir().expect("make the registry's directory"));
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            dir.path().display()
+        );
+        let config = dir.path().join("config.yml");
+        fs::write(&config, text).expect("write the registry's configuration");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("start the registry");
+        until(Duration::from_secs(20), "the registry", || get(port, "/v2/").is_some());
+        Self { port, child, _dir: dir }
+    }
+
+    /// Pushes an image that says `version` under a tag, and keeps no tag of it here.
+    fn push(&self, name: &str, version: &str) -> String {
+        let reference = format!("127.0.0.1:{}/{name}:latest", self.port);
+        variant(&reference, version);
+        output(Command::new("docker").args(["push", "--quiet", &reference]));
+        output(Command::new("docker").args(["rmi", &reference]));
+        reference
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Makes an image from the base image whose BUILT is `version`, without a builder.
+fn variant(reference: &str, version: &str) {
+    let base = base_image();
+    let id = output(Command::new("docker").args(["create", &base]));
+    let change = format!("ENV BUILT={version}");
+    output(Command::new("docker").args(["commit", "--change", &change, id.trim(), reference]));
+    output(Command::new("docker").args(["rm", id.trim()]));
+}
+
+#[test]
+fn a_registry_is_asked_each_time_and_not_needed_to_go_back() {
+    needs!("docker", "docker-registry");
+    let registry = Registry::start();
+    let shop = Shop::on_root();
+    let name = format!("{}/app", shop.host.app());
+    let reference = registry.push(&name, "one");
+    shop.compose_web(&format!("image: \"{reference}\""));
+    let first = shop.deploy("1").exits(0);
+    let ready = first.event("image_ready");
+    assert_eq!((&ready["how"], &ready["image"]), (&json!("pulled"), &json!(reference)));
+    assert!(ready["size_bytes"].as_u64().is_some_and(|size| size > 0));
+    assert_eq!(shop.get("/env/BUILT"), "one");
+    assert!(shop.release()["images"]["web"]["repo_digest"].as_str().unwrap().contains("@sha256:"));
+    let one = shop.current();
+
+    // The tag has moved: the same project is another release.
+    registry.push(&name, "two");
+    let second = shop.deploy("1").exits(0);
+    assert_eq!((&second.result()["changed"], shop.get("/env/BUILT")), (&json!(true), "two".into()));
+    let (two, id) = (shop.current(), shop.id("web"));
+
+    // Neither the registry nor its tag is needed to go back.
+    drop(registry);
+    output(Command::new("docker").args(["rmi", "--force", &reference]));
+    let aborted = shop.deploy("3").exits(9);
+    assert_eq!(first_error(&aborted).0, "image.missing", "{}", aborted.told());
+    aborted.says(&[&reference, "nothing was changed"]);
+    assert_eq!((shop.current(), shop.id("web")), (two, id));
+    shop.rollback(&[]).exits(0);
+    assert_eq!((shop.current(), shop.get("/env/BUILT")), (one, "one".into()));
+}
+
+#[test]
+fn an_image_that_does_not_exist_stops_before_anything_is_touched() {
+    needs!("docker");
+    let shop = Shop::on_root();
+    shop.compose_web("environment: {VERSION: \"${VERSION}\"}");
+    shop.deploy("1").exits(0);
+    let (id, release) = (shop.id("web"), shop.current());
+    let missing = format!("127.0.0.1:1/{}:none", shop.host.app());
+    shop.compose_web(&format!("image: \"{missing}\""));
+    let aborted = shop.deploy("2").exits(9);
+    assert_eq!(first_error(&aborted).0, "image.missing");
+    aborted.says(&[&missing, "`web`"]);
+    // The same for what nobody builds.
+    shop.configure("build: never");
+    shop.compose_web("build: ./none");
+    shop.project.file("none/Dockerfile", "FROM scratch\n");
+    let aborted = shop.deploy("3").exits(9);
+    assert_eq!(first_error(&aborted).0, "image.missing");
+    aborted.says(&["build: never"]);
+    assert_eq!((shop.id("web"), shop.current(), shop.get("/version")), (id, release, "1".into()));
+    assert_eq!(fs::read_dir(shop.root().join("releases")).unwrap().count(), 1, "no half release stays");
+}
+
+#[test]
+fn what_is_built_here_is_pinned_and_comes_back_after_its_tag_is_gone() {
+    needs!("docker");
+    let shop = Shop::on_root();
+    let reference = format!("{}-web", shop.name());
+    shop.project.file("web/Dockerfile", "FROM scratch\nCOPY shop /bin/shop\nCOPY note /note\nENV PATH=/bin\nUSER 10001\nCMD [\"shop\", \"serve\"]\n");
+    fs::copy(shop_binary(), shop.project.path().join("web/shop")).unwrap();
+    shop.project.file("web/note", "first\n").file("other.txt", "1");
+    shop.compose_web("build: ./web");
+    let first = shop.deploy("1").exits(0);
+    let ready = first.event("image_ready");
+    assert_eq!((&ready["how"], &ready["service"]), (&json!("built"), &json!("web")));
+    assert!(ready["size_bytes"].as_u64().is_some_and(|size| size > 0));
+    assert_eq!(shop.get("/file?/note"), "first\n");
+    let (one, id) = (shop.current(), shop.id("web"));
+
+    // What it is not built from builds nothing.
+    shop.project.file("other.txt", "2");
+    let second = shop.deploy("2").exits(0);
+    assert!(second.events_named("image_ready").is_empty(), "{}", second.told());
+    assert_eq!((shop.id("web"), &second.result()["changed"]), (id, &json!(false)));
+
+    shop.project.file("web/note", "second\n");
+    shop.deploy_with("3", &["--no-cache"]).exits(0);
+    assert_eq!(shop.get("/file?/note"), "second\n");
+    let three = shop.current();
+
+    // Its own tag is moved, then removed: the pin stays.
+    output(Command::new("docker").args(["tag", &base_image(), &reference]));
+    shop.rollback(&[]).exits(0);
+    assert_eq!((shop.current(), shop.get("/file?/note")), (one, "first\n".into()));
+    output(Command::new("docker").args(["rmi", "--force", &reference]));
+    let there = shop.rollback(&["--to", &three]).exits(0);
+    assert_eq!((shop.current(), shop.get("/file?/note")), (three, "second\n".into()), "{}", there.told());
+
+    // A build that fails leaves what runs alone.
+    shop.project.file("web/Dockerfile", "FROM scratch\nCOPY nothing-like-this /\n");
+    let id = shop.id("web");
+    let aborted = shop.deploy("4").exits(9);
+    assert_eq!(first_error(&aborted).0, "image.build");
+    aborted.says(&["nothing-like-this"]);
+    assert_eq!((shop.id("web"), shop.get("/health")), (id, "ok\n".into()));
+    assert!(notices(&aborted, "image.pull").is_empty());
+}

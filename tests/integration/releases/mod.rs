@@ -65,8 +65,7 @@ impl Shop {
 
     /// Writes the compose file: `IMAGE`, `PORT` and `HEALTH` are filled in.
     fn compose(&self, text: &str) -> &Self {
-        let text = text.replace("IMAGE", &base_image()).replace("PORT", &self.port.to_string());
-        self.project.file("compose.yaml", text.replace("HEALTH", HEALTH));
+        self.project.file("compose.yaml", filled(text, self.port));
         self
     }
 
@@ -129,6 +128,11 @@ impl Shop {
     fn get(&self, path: &str) -> String {
         self.host.get(self.port, path).body
     }
+}
+
+fn filled(text: &str, port: u16) -> String {
+    let text = text.replace("IMAGE", &base_image()).replace("PORT", &port.to_string());
+    text.replace("HEALTH", HEALTH)
 }
 
 /// A service that serves on `PORT`.
