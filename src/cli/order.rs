@@ -120,7 +120,7 @@ impl Wish {
         }
         let (verb, environment) = (self.action.verb(), &resolved.environment.name);
         let message = format!("`{verb}` in `{environment}` must be confirmed; nothing was touched");
-        let hint = format!("run `ffe-deploy {verb} {environment} --yes` (action input `yes: true`)");
+        let hint = format!("confirm it: `ffe-deploy {verb} {environment} --yes`, or FFE_DEPLOY_YES=true");
         Err(FailureReport::new(ErrorKind::ValidationError, "confirmation.missing", message).hint(hint))
     }
 

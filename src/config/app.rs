@@ -73,13 +73,10 @@ pub(super) struct WrittenApp {
     pub(super) url: Option<String>,
 }
 
-/// Returns the type of an app when it is one that is built; reports it otherwise.
+/// Returns the type of an app when it is one that is built; reports it otherwise. One without a type was reported with
+/// the shape of the file; its other keys are read as those of a Compose app, to report them too.
 pub(super) fn read_kind(section: &Section<'_>, problems: &mut Problems) -> Option<AppKind> {
-    let Some(field) = section.get("type") else {
-        let problem = Problem::at(section.place(), &section.path("type"), "is missing");
-        problems.add(problem.accepted("docker-compose").suggest("type: docker-compose"));
-        return None;
-    };
+    let Some(field) = section.get("type") else { return Some(AppKind::DockerCompose) };
     field.word(&BUILT, &TYPES[1..], problems)
 }
 

@@ -188,7 +188,7 @@ fn check_app(entry: &Entry, problems: &mut Problems) {
     match section.get("type") {
         None => {
             let problem = Problem::at(&entry.place, &format!("{key}.type"), "is missing");
-            problems.add(problem.accepted(TYPES.join(", ")).suggest("`type: docker-compose`"));
+            problems.add(problem.accepted("docker-compose").suggest("`type: docker-compose`"));
         }
         Some(field) => {
             let _known = field.word(&TYPES.map(|name| (name, ())), &[], problems);

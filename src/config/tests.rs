@@ -170,6 +170,7 @@ fn broken_yaml_missing_type_unknown_app_and_empty_files_have_their_own_words() {
     );
     let text = untyped.problems("dev", &[]);
     assert!(text.contains("deployments.yaml:2:3: `deployments.shop.type` is missing"), "{text}");
+    assert_eq!(text.matches("is missing").count(), 1, "{text}");
     let mut inputs = known.inputs("dev", &[]);
     inputs.app = Some("shpo".to_owned());
     let text = resolve(&inputs).unwrap_err().to_string();

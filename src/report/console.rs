@@ -234,7 +234,6 @@ mod tests {
             "[INFO]  ✓ deploying  4.3 s\n",
             "[ERROR]   ✗ backend is unhealthy\n",
             "its last 2 log lines:\n          │ Traceback (most recent call last):\n          │ KeyError: 'DB_URL'\n",
-            "[ERROR] ✗ `backend` did not become healthy within 60 s: connection refused\n",
             "[WARN]  ↺ rolling back from deploy-20261121064000-1b9d6bcd to deploy-20261120120000-7c9e6679\n",
         ] {
             assert!(story.contains(part), "{part}\n--- is not in\n{story}");
@@ -243,7 +242,7 @@ mod tests {
         assert_eq!(
             end,
             " to production: rolled_back (exit 4): the new release failed; the previous one is back and verified
-          1. `backend` did not become healthy within 60 s: connection refused
+          1. `backend` did not become healthy within 60 s: connection refused  (health.unhealthy)
             → read its last log lines above, then run `ffe-deploy logs production backend`
           version       1.1.0 again; 1.2.0 failed
           release       deploy-20261120120000-7c9e6679

@@ -39,11 +39,13 @@ pub(super) struct Narrator {
     /// Who said the last line of foreign output, so that it is named once.
     speaker: Option<String>,
     muted: Vec<Muted>,
+    /// Told at the end, where people look first.
+    failures: Vec<FailureReport>,
 }
 
 impl Narrator {
     pub(super) fn new(log_place: Option<String>, in_detail: bool) -> Self {
-        Self { log_place, in_detail, passed: 0, speaker: None, muted: Vec::new() }
+        Self { log_place, in_detail, passed: 0, speaker: None, muted: Vec::new(), failures: Vec::new() }
     }
 
     pub(super) fn muted(&mut self, muted: Muted) {
@@ -161,7 +163,10 @@ impl Narrator {
                 lines.extend(next_step(hint.as_deref()));
                 lines
             }
-            EventKind::Failed { failure } => failure_lines(level, failure),
+            EventKind::Failed { failure } => {
+                self.failures.push(failure.clone());
+                Vec::new()
+            }
             EventKind::DeploymentFinished { is_final, result } => self.end(level, *is_final, result),
         }
     }
@@ -179,9 +184,12 @@ impl Narrator {
 
     fn end(&self, level: Level, is_final: bool, result: &DeploymentResult) -> Vec<Line> {
         let mut lines = vec![Line::more(""), Line::headline(level, summary::headline(result))];
-        for (at, error) in result.errors.iter().enumerate() {
-            lines.extend(indented(&format!("  {}. ", at + 1), &error.message));
-            lines.extend(next_step(error.hint.as_deref()));
+        let others = self.failures.iter().filter(|failure| !result.errors.contains(failure));
+        for (at, error) in result.errors.iter().chain(others).enumerate() {
+            lines.extend(indented(&format!("  {}. ", at + 1), &with_code(error)));
+            lines.extend(next_step(
+                error.hint.as_deref().filter(|hint| result.next_step.as_deref() != Some(hint)),
+            ));
         }
         let facts = summary::facts(result, self.log_place.as_deref());
         lines.extend(facts.iter().map(|(name, value)| Line::more(format!("  {name:<13} {value}"))));
@@ -201,12 +209,19 @@ impl Narrator {
 fn banner(event: &Event, verb: &str, version: &str, target: &str, tool: &str) -> Vec<Line> {
     let app = event.app.as_ref().map_or("?", |name| name.as_str());
     let environment = event.environment.as_ref().map_or("?", |name| name.as_str());
+    // The other verbs act on what is there, whatever the project's version is.
+    let version = if brings_version(verb) { format!(" {version}") } else { String::new() };
+    let place = format!("{} {environment}", summary::preposition(verb));
     vec![
-        Line::headline(event.level, format!("ffe-deploy {tool}: {verb} {app} {version} to {environment}")),
+        Line::headline(event.level, format!("ffe-deploy {tool}: {verb} {app}{version} {place}")),
         Line::more(format!("  target        {target}")),
         Line::more(format!("  deployment    {}", event.deployment_id)),
         Line::more(format!("  correlation   {}", event.correlation_id)),
     ]
+}
+
+fn brings_version(verb: &str) -> bool {
+    matches!(verb, "deploy" | "up" | "build" | "validate")
 }
 
 fn took_over(level: Level, previous: &Option<String>, root: &str) -> Vec<Line> {
@@ -281,12 +296,10 @@ fn collected(level: Level, service: &str, container: &str, state: &str, lines: &
     std::iter::once(first).chain(lines.iter().map(|line| Line::more(format!("  │ {line}")))).collect()
 }
 
-fn failure_lines(level: Level, failure: &FailureReport) -> Vec<Line> {
-    let mut lines = headed(level, "✗ ", &failure.message);
-    lines.iter_mut().for_each(|line| line.is_headline = line.level.is_some());
-    lines.extend(next_step(failure.hint.as_deref()));
-    lines.push(Line::more(format!("  ({:?}, code {})", failure.error_kind, failure.code)));
-    lines
+/// The message, with the code behind its first line.
+fn with_code(failure: &FailureReport) -> String {
+    let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
+    format!("{first}  ({})\n{rest}", failure.code)
 }
 
 fn next_step(hint: Option<&str>) -> Vec<Line> {

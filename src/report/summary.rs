@@ -24,7 +24,7 @@ pub fn headline(result: &DeploymentResult) -> String {
 }
 
 /// A release goes to an environment; everything else happens in one.
-fn preposition(verb: &str) -> &'static str {
+pub(super) fn preposition(verb: &str) -> &'static str {
     if verb == "deploy" { "to" } else { "in" }
 }
 

@@ -153,8 +153,14 @@ impl ExecutorError {
                 of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
             }
             Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", "look at the log lines above"),
-            Self::NoRelease { .. } => {
-                of(ErrorKind::DeploymentError, "release.damaged", "deploy again from the project")
+            Self::NoRelease { path, .. } => {
+                let root = path.ancestors().nth(3).unwrap_or(path);
+                let hint = format!(
+                    "put that file back from a copy; or give the release up, so that there is none to go back to: \
+                     remove {} on the host, then deploy again",
+                    root.join("current").display()
+                );
+                of(ErrorKind::DeploymentError, "release.damaged", &hint)
             }
         }
     }
