@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Kind, SOON, Shop, id_of};
 use crate::support::{Act, Ended, Web, alive, mentioning, needs, until};
@@ -172,6 +172,26 @@ fn a_cancel_that_comes_too_late_is_told_the_truth() {
         (&"succeeded".into(), &"1.1.0".into())
     );
     assert_eq!(shop.answers().as_deref(), Some("1.1.0"));
+}
+
+#[test]
+fn a_cancel_that_nobody_acknowledges_is_exit_11_and_still_counts() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let mut run = shop.begin_held(Kind::good("1.1.0"), &["compose", "up"]);
+    let worker = run.until_event(SOON, |event| event["event"] == "host_took_over")["pid"].as_i64();
+    let worker = worker.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).expect("a pid");
+    kill_process(worker, Signal::STOP).expect("stop the worker");
+    run.signal(Signal::TERM);
+    let ended = run.wait().exits(11);
+    kill_process(worker, Signal::CONT).expect("let the worker go on");
+    ended.says(&["did not acknowledge", "goes on by itself", "ffe-deploy status"]);
+    let result = ended.result();
+    assert_eq!((&result["outcome"], &result["status"]), (&"lost".into(), &"failure".into()));
+    assert_eq!(ended.events.last().map(|event| &event["final"]), Some(&false.into()));
+    assert_eq!(shop.host_result(&id_of(&ended.events))["outcome"], "cancelled");
+    is_back(&shop, "1.0.0");
 }
 
 #[test]

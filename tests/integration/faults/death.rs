@@ -1,6 +1,7 @@
 //! Killed processes: of the worker, of its guard, of the runner, and of all of them.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -223,4 +224,25 @@ fn a_journal_that_cannot_be_read_stops_the_next_deployment_and_says_what_to_do()
     fs::write(&journal, &whole).expect("mend the journal");
     shop.deploy(Kind::good("1.2.0")).exits(0);
     is_current(&shop, "1.2.0");
+}
+
+#[test]
+fn a_worker_that_is_killed_while_a_container_is_being_replaced_leaves_one_that_stays() {
+    needs!("docker");
+    let shop = Shop::new();
+    let deaf = |version| Kind { mode: "deaf", ..Kind::good(version) };
+    shop.deploy(deaf("1.0.0")).exits(0);
+    let old = shop.host.containers(&shop.name(), "backend");
+    let mut run = shop.begin(deaf("1.1.0"));
+    let agents = Agents::of(&mut run);
+    // The engine waits 3 s for the old container, which does not listen; the new one is made already.
+    until(SOON, "two containers of one service", || shop.host.containers(&shop.name(), "backend").len() == 2);
+    kill(agents.worker);
+    let ended = run.wait().exits(4);
+    assert_eq!(ended.result()["rolled_back_to"], ended.result()["previous_release"]);
+    assert_eq!(shop.host.containers(&shop.name(), "backend"), old, "the old container goes on, alone");
+    is_current(&shop, "1.0.0");
+    // What the engine still did for a client that is dead would end it within these seconds.
+    let ends = Command::new("timeout").args(["4", "docker", "wait", &old[0]]).output().expect("docker wait");
+    assert_eq!(ends.status.code(), Some(124), "the old container has ended: {ends:?}");
 }

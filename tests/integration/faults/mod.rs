@@ -106,10 +106,11 @@ impl Shop {
     fn write(&self, kind: Kind) -> &Self {
         let Kind { version, mode, more } = kind;
         let (image, port) = (base_image(), self.port);
+        let grace = if mode == "deaf" { "3s" } else { "0s" };
         self.project.file(
             "docker-compose.yml",
             format!(
-                "services:\n  backend:\n    image: {image}\n    stop_grace_period: 0s\n    \
+                "services:\n  backend:\n    image: {image}\n    stop_grace_period: {grace}\n    \
                  environment: {{VERSION: '{version}', MODE: '{mode}', SLOW_MS: '60000'}}\n    \
                  ports: ['127.0.0.1:{port}:8000']\n    \
                  healthcheck: {{test: [CMD, shop, get, 'localhost:8000/health'], interval: 500ms, retries: 3}}\n{more}"
