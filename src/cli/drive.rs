@@ -89,8 +89,14 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         redactor: Redactor::default(),
         seen: 0,
     };
-    let ended = drive.run().await;
-    drive.finish(ended)
+    let mut line = None;
+    let ended = drive.run(&mut line).await;
+    // A job that is cancelled has seconds: its last word comes before the tidying.
+    let exit = drive.finish(ended);
+    if let Some(line) = line {
+        line.close().await;
+    }
+    exit
 }
 
 fn log_failure(error: &crate::report::ReportError) -> FailureReport {
@@ -143,7 +149,7 @@ struct Load {
 }
 
 impl Drive {
-    async fn run(&mut self) -> Result<Word, Own> {
+    async fn run(&mut self, opened: &mut Option<Line>) -> Result<Word, Own> {
         let mut signals = Signals::new().map_err(|error| {
             Own::of(
                 Outcome::Aborted,
@@ -151,22 +157,16 @@ impl Drive {
             )
         })?;
         self.telling.begin(Stage::Initializing);
-        let (mut line, mut load) = tokio::select! {
+        let (line, load) = tokio::select! {
             () = signals.raised() => return Err(cancelled_early()),
             ready = self.initialize() => ready?,
         };
+        let line = opened.insert(line);
         self.telling.end(StageOutcome::Succeeded, None);
-        let ended = self.converse(&mut line, &mut load, &mut signals).await;
-        line.close().await;
-        ended
+        self.converse(line, &load, &mut signals).await
     }
 
-    async fn converse(
-        &mut self,
-        line: &mut Line,
-        load: &mut Load,
-        signals: &mut Signals,
-    ) -> Result<Word, Own> {
+    async fn converse(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
         self.telling.begin(Stage::Validating);
         let answered = tokio::select! {
             () = signals.raised() => return Err(cancelled_early()),
@@ -285,7 +285,7 @@ impl Drive {
                     line.session.send(Frame::Cancel).await.ok();
                     continue;
                 }
-                () = patience(asked) => return Err(unacknowledged()),
+                () = patience(asked) => return Err(unacknowledged(&load.job.deployment_id)),
             };
             match message {
                 Message::Event(event) => {
@@ -309,7 +309,7 @@ impl Drive {
                     }
                 }
                 Message::Noise(line) => self.tell_noise(line),
-                Message::End if asked.is_some() => return Err(unacknowledged()),
+                Message::End if asked.is_some() => return Err(unacknowledged(&load.job.deployment_id)),
                 Message::End => {
                     // An agent that ends at once whenever it is started is as good as none.
                     futile = if self.seen > seen_before { 0 } else { futile + 1 };
@@ -318,7 +318,7 @@ impl Drive {
                         return Err(lost(&load.job.deployment_id, Some(line.session.lost().await.report())));
                     }
                     tokio::select! {
-                        () = signals.raised() => return Err(unacknowledged()),
+                        () = signals.raised() => return Err(unacknowledged(&load.job.deployment_id)),
                         found = self.reconnect(line, load) => found?,
                     }
                 }
@@ -497,16 +497,18 @@ fn lost(id: &DeploymentId, last: Option<FailureReport>) -> Own {
     let message = format!(
         "contact to the host was lost and could not be made again, but the deployment goes on there{cause}"
     );
-    let hint = format!(
-        "follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`"
-    );
+    let hint = how_to_follow(id);
     let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
     Own::Left(Outcome::Lost, failure)
 }
 
-fn unacknowledged() -> Own {
+fn how_to_follow(id: &DeploymentId) -> String {
+    format!("follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`")
+}
+
+fn unacknowledged(id: &DeploymentId) -> Own {
     let message = "asked to stop, but the host did not acknowledge it; it goes on by itself";
-    let hint = "look with `ffe-deploy status` how it ended";
+    let hint = how_to_follow(id);
     Own::Left(
         Outcome::Lost,
         FailureReport::new(ErrorKind::DeploymentError, "cancel.unacknowledged", message).hint(hint),
