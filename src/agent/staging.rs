@@ -113,15 +113,18 @@ pub(super) async fn stage(
     Ok(staged)
 }
 
-/// Returns where uploads of this user wait: the cache of the directory in which the agent lies.
+/// Returns where uploads of this user wait: in the user's cache, else beside this agent, which was brought to a place that
+/// can be written.
 fn cache_directory() -> Result<PathBuf, StagingError> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(std::env::temp_dir);
     let stage = cache.join("ffe-deploy/stage");
-    atomic::make_directory(&stage, 0o700)?;
-    Ok(stage)
+    let Err(error) = atomic::make_directory(&stage, 0o700) else { return Ok(stage) };
+    let beside = std::env::current_exe().ok().and_then(|agent| Some(agent.parent()?.join("stage")));
+    let beside = beside.filter(|stage| atomic::make_directory(stage, 0o700).is_ok());
+    beside.ok_or(StagingError::Write(error))
 }
 
 fn sweep(stage: &Path) {
