@@ -264,34 +264,37 @@ exec { $w[0] } @w;
     assert!(!ended.stdout.contains("::error") && !ended.stderr.contains("Welcome"), "{}", ended.told());
 }
 
-/// A file system on which no program may run; unmounted on drop.
-struct NoExec(PathBuf);
+/// A directory in which no program may run and nothing can be written, until drop.
+struct Sealed(PathBuf);
 
-impl NoExec {
+impl Sealed {
     fn over(dir: PathBuf) -> Option<Self> {
-        let mount = ["mount", "-t", "tmpfs", "-o", "noexec", "none"];
-        let status = std::process::Command::new(mount[0]).args(&mount[1..]).arg(&dir).status();
-        status.is_ok_and(|status| status.success()).then_some(Self(dir))
+        let mount = |options: &[&str]| {
+            let status = std::process::Command::new("mount").args(options).arg(&dir).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let bound = dir.display().to_string();
+        let mounted = mount(&["--bind", &bound]).then(|| Self(dir.clone()))?;
+        mount(&["-o", "remount,bind,ro,noexec"]).then_some(mounted)
     }
 }
 
-impl Drop for NoExec {
+impl Drop for Sealed {
     fn drop(&mut self) {
         std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
     }
 }
 
 #[test]
-fn a_home_where_no_program_may_run_is_passed_over() {
+fn a_home_where_no_program_may_run_and_nothing_be_written_is_passed_over() {
     needs!("docker", "sshd", "root");
     let run = tempfile::tempdir().unwrap();
     let environment = vec![("XDG_RUNTIME_DIR".to_owned(), run.path().display().to_string())];
     let stand = Stand::with(&SshdOptions { environment, ..SshdOptions::default() });
-    let Some(_mounted) = NoExec::over(stand.sshd.home()) else {
+    let Some(_sealed) = Sealed::over(stand.sshd.home()) else {
         eprintln!("SKIPPED: nothing can be mounted here");
         return;
     };
-    symlink(stand.host.home().join(".docker"), stand.sshd.home().join(".docker")).ok();
     stand.deploy("1.0.0").exits(0);
     assert_eq!(stand.version(), "1.0.0");
     assert!(stand.agents().is_empty());

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::stand::{SOON, Stand, files_in, left_behind};
-use crate::support::{Act, Shim, SshdOptions, needs, until};
+use crate::support::{Act, Shim, SshdOptions, needs};
 
 /// AC-04, and the whole way of an app on a root behind SSH: two releases and back, looked at from here.
 #[test]
@@ -30,6 +30,7 @@ fn ac_04_the_host_is_changed_by_its_own_docker_and_no_key_is_left_on_a_disk() {
 
     let back = stand.run(&["rollback", "staging", "--yes"]).exits(0);
     assert_eq!(back.result()["release"], first.result()["release"]);
+    assert_eq!(back.result()["version"], "1.0.0");
     assert_eq!(stand.version(), "1.0.0");
 
     let status = stand.run(&["status", "staging", "--output", "json"]).exits(0).json();
@@ -39,6 +40,8 @@ fn ac_04_the_host_is_changed_by_its_own_docker_and_no_key_is_left_on_a_disk() {
     let history = stand.run(&["history", "staging", "--output", "json"]).exits(0).json();
     let verbs: Vec<_> = history.as_array().into_iter().flatten().map(|entry| &entry["verb"]).collect();
     assert_eq!(verbs, ["rollback", "deploy", "deploy"]);
+    let logs = stand.run(&["logs", "staging", "web", "--tail", "5"]).exits(0);
+    assert!(!logs.stdout.is_empty(), "{}", logs.told());
 
     assert_eq!(near.calls(), Vec::<Vec<String>>::new(), "nothing of Docker was asked on the runner");
     assert_no_key(stand.host.dir(), &stand.sshd.private_key());
@@ -62,20 +65,6 @@ fn assert_no_key(dir: &Path, key: &str) {
             assert!(!holds, "{} holds the private key", path.display());
         }
     }
-}
-
-#[test]
-fn events_arrive_while_the_host_is_still_at_work() {
-    needs!("docker", "sshd");
-    let shim = Shim::docker();
-    shim.on(&["compose", "up"], &Act::Hold);
-    let stand = Stand::with(&SshdOptions { path_first: vec![shim.path()], ..SshdOptions::default() });
-    let mut deploy = stand.start("1.0.0", &[]);
-    let started = deploy.until_stage(SOON, "deploying");
-    assert_eq!(started["origin"], "agent");
-    deploy.until_says(SOON, "deploying");
-    shim.release();
-    deploy.wait().exits(0);
 }
 
 #[test]
@@ -109,11 +98,16 @@ fn replace(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
-fn a_finished_deployment_asked_for_again_tells_its_result_again() {
+fn events_arrive_while_the_host_is_still_at_work_and_are_told_again_when_asked_for() {
     needs!("docker", "sshd");
     let shim = Shim::docker();
     let stand = Stand::with(&SshdOptions { path_first: vec![shim.path()], ..SshdOptions::default() });
-    let first = stand.start("1.0.0", &["--deployment-id", "run-7"]).wait().exits(0);
+    shim.on(&["compose", "up"], &Act::Hold);
+    let mut running = stand.start("1.0.0", &["--deployment-id", "run-7"]);
+    assert_eq!(running.until_stage(SOON, "deploying")["origin"], "agent");
+    running.until_says(SOON, "deploying");
+    shim.release();
+    let first = running.wait().exits(0);
     let ups = shim.count(&["compose", "up"]);
     let again = stand.start("1.0.0", &["--deployment-id", "run-7"]).wait().exits(0);
     assert_eq!(again.result(), first.result());
@@ -123,14 +117,4 @@ fn a_finished_deployment_asked_for_again_tells_its_result_again() {
         events.iter().filter(|event| event["origin"] == "agent").cloned().collect::<Vec<_>>()
     };
     assert_eq!(agents(&again.events), agents(&first.events), "the same events are told");
-}
-
-#[test]
-fn logs_come_from_the_host_and_end() {
-    needs!("docker", "sshd");
-    let stand = Stand::new();
-    stand.deploy("1.0.0").exits(0);
-    let logs = stand.run(&["logs", "staging", "web", "--tail", "5"]).exits(0);
-    assert!(!logs.stdout.is_empty(), "{}", logs.told());
-    until(SOON, "no attach on the host", || super::stand::attaches(&stand).is_empty());
 }

@@ -202,7 +202,7 @@ fn a_cancel_while_the_host_is_out_of_reach_ends_at_once() {
     deploy.until_event(SOON, |event| event["code"] == "connection.lost");
     deploy.signal(Signal::INT);
     let ended = deploy.wait().exits(11);
-    ended.says(&["did not acknowledge"]);
+    ended.says(&["did not acknowledge", "--deployment-id unheard"]);
     assert!(ended.duration < Duration::from_secs(60));
     shim.release();
     stand.until_current("1.0.0");
