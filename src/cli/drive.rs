@@ -206,15 +206,17 @@ impl Drive {
     }
 
     fn introduce(&mut self, resolved: &Resolved) {
+        let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
+        let brings = self.wish.action.brings_bundle(in_place);
         self.named = Named {
             app: Some(resolved.app.name.clone()),
             environment: Some(resolved.environment.name.clone()),
-            version: Some(resolved.version.label.clone()),
+            version: Some(resolved.version.label.clone()).filter(|_| brings),
         };
         self.telling.emitter.identify(self.named.app.clone(), self.named.environment.clone());
         let started = EventKind::DeploymentStarted {
             verb: self.wish.action.verb().to_owned(),
-            version: resolved.version.label.clone(),
+            version: self.named.version.clone(),
             target: resolved.target.to_string(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };

@@ -43,7 +43,8 @@ impl Cleaner<'_> {
     pub(super) fn kind(self, kind: &mut EventKind) {
         match kind {
             EventKind::DeploymentStarted { verb, version, target, tool_version } => {
-                self.each_line([verb, version, target, tool_version]);
+                self.each_line([verb, target, tool_version]);
+                self.each_line(version);
             }
             EventKind::HostTookOver { previous_release, root, pid: _ } => {
                 self.each_line([root]);

@@ -59,7 +59,7 @@ fn start() -> Vec<(Origin, Stage, EventKind)> {
             Stage::Initializing,
             EventKind::DeploymentStarted {
                 verb: "deploy".into(),
-                version: "1.2.0".into(),
+                version: Some("1.2.0".into()),
                 target: "deploy@shop.example.com:22".into(),
                 tool_version: "0.1.0".into(),
             },

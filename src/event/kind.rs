@@ -16,8 +16,8 @@ pub enum EventKind {
     DeploymentStarted {
         /// Verb of the command line.
         verb: String,
-        /// Version that it brings.
-        version: String,
+        /// Version that it brings; nothing for verbs that bring none, such as `down`.
+        version: Option<String>,
         /// Where it goes: `local`, or `user@host:port`.
         target: String,
         /// Version of this program.

@@ -67,8 +67,11 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DeploymentStarted { verb, version, target, .. } => {
+            Self::DeploymentStarted { verb, version: Some(version), target, .. } => {
                 write!(out, "{verb} of {version} to {target} started")
+            }
+            Self::DeploymentStarted { verb, version: None, target, .. } => {
+                write!(out, "{verb} on {target} started")
             }
             Self::HostTookOver { root, .. } => write!(out, "the host took over in {root}"),
             Self::StageStarted {} => out.write_str("started"),

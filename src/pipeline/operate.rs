@@ -132,9 +132,10 @@ impl Run {
             .await;
         let new = self.executor.containers(&site.project).await.unwrap_or_default();
         let services = changes(&old, &new);
+        self.tell_services(&services);
         let mut ending = Ending::of(Outcome::Succeeded);
+        self.emitter.enter(if stopped.is_ok() { Stage::Complete } else { Stage::Failed });
         if let Err(stop) = stopped {
-            self.emitter.enter(Stage::Failed);
             ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
             ending.next_step = Some("look at what still runs with `docker ps`, then try again".into());
         }
@@ -158,6 +159,7 @@ impl Run {
         };
         match built.await {
             Ok(current) => {
+                self.emitter.enter(Stage::Complete);
                 Ending { release: current.clone(), before: current, ..Ending::of(Outcome::Succeeded) }
             }
             Err(stop) => {

@@ -112,11 +112,16 @@ impl Run {
     async fn services(&self, target: &Ready, old: &[ContainerFacts]) -> BTreeMap<String, ServiceChange> {
         let new = self.executor.containers(&target.site.project).await.unwrap_or_default();
         let changes = changes(old, &new);
-        for (service, change) in &changes {
+        self.tell_services(&changes);
+        changes
+    }
+
+    /// Tells what happened to services.
+    pub(super) fn tell_services(&self, changes: &BTreeMap<String, ServiceChange>) {
+        for (service, change) in changes {
             self.emitter
                 .emit(here!(), EventKind::ServiceChanged { service: service.clone(), change: *change });
         }
-        changes
     }
 
     async fn verify_stage(

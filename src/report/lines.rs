@@ -84,7 +84,7 @@ impl Narrator {
         let speaker = self.speaker.take();
         match &event.kind {
             EventKind::DeploymentStarted { verb, version, target, tool_version } => {
-                banner(event, verb, version, target, tool_version)
+                banner(event, verb, version.as_deref(), target, tool_version)
             }
             EventKind::HostTookOver { previous_release, root, pid: _ } => {
                 took_over(level, previous_release, root)
@@ -135,8 +135,8 @@ impl Narrator {
                 vec![Line::first(level, format!("  {service} {}", change.as_str()))]
             }
             EventKind::ReleaseCommitted { release, previous_release } => {
-                let before =
-                    previous_release.as_ref().map(|id| format!(" (before: {id})")).unwrap_or_default();
+                let other = previous_release.as_ref().filter(|id| *id != release);
+                let before = other.map(|id| format!(" (before: {id})")).unwrap_or_default();
                 vec![Line::first(level, format!("  release {release} is current{before}"))]
             }
             EventKind::RecoveryStarted { unfinished, reached, decision } => {
@@ -206,11 +206,10 @@ impl Narrator {
     }
 }
 
-fn banner(event: &Event, verb: &str, version: &str, target: &str, tool: &str) -> Vec<Line> {
+fn banner(event: &Event, verb: &str, version: Option<&str>, target: &str, tool: &str) -> Vec<Line> {
     let app = event.app.as_ref().map_or("?", |name| name.as_str());
     let environment = event.environment.as_ref().map_or("?", |name| name.as_str());
-    // The other verbs act on what is there, whatever the project's version is.
-    let version = if brings_version(verb) { format!(" {version}") } else { String::new() };
+    let version = version.map(|version| format!(" {version}")).unwrap_or_default();
     let place = format!("{} {environment}", summary::preposition(verb));
     vec![
         Line::headline(event.level, format!("ffe-deploy {tool}: {verb} {app}{version} {place}")),
@@ -220,12 +219,10 @@ fn banner(event: &Event, verb: &str, version: &str, target: &str, tool: &str) ->
     ]
 }
 
-fn brings_version(verb: &str) -> bool {
-    matches!(verb, "deploy" | "up" | "build" | "validate")
-}
-
 fn took_over(level: Level, previous: &Option<String>, root: &str) -> Vec<Line> {
-    let runs = previous.as_deref().map_or_else(|| "nothing runs yet".to_owned(), |id| format!("{id} runs"));
+    let runs = previous
+        .as_deref()
+        .map_or_else(|| "nothing was deployed yet".to_owned(), |id| format!("{id} is current"));
     vec![
         Line::first(level, format!("  the host took over in {root}; {runs}")),
         Line::more("  from here on it goes on by itself, even when this job ends"),

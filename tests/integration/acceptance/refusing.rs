@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{HEALTHCHECK, Stage, backend, stages};
-use crate::support::{Ended, Host, Project, Shim, base_image, needs};
+use crate::support::{Ended, Host, Project, Shim, needs};
 
 const LOCAL: [&str; 4] = ["validate", "production", "--host", "local"];
 
