@@ -21,7 +21,7 @@ Exit codes:
 /// fails.
 #[derive(Parser)]
 #[command(name = "ffe-deploy", version, max_term_width = 110, disable_help_subcommand = true)]
-#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs", after_help = EXIT_CODES)]
+#[command(subcommand_value_name = "VERB", after_help = EXIT_CODES)]
 pub(super) struct Cli {
     /// What to do
     #[command(subcommand)]

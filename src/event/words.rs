@@ -48,7 +48,7 @@ impl EventKind {
 
 fn of_severity(severity: Severity) -> Level {
     match severity {
-        Severity::Passed => Level::Info,
+        Severity::Passed => Level::Debug,
         Severity::Warning => Level::Warning,
         Severity::Error => Level::Error,
     }

@@ -204,6 +204,10 @@ fn finished(line: &[u8], redactor: &Redactor) -> String {
 /// word is `severity`; `line` is Bunyan's own.
 fn documents_keys(map: &Map<String, Value>, record: &mut Map<String, Value>) -> [(&'static str, Value); 6] {
     let of = |key: &str| map.get(key).cloned().unwrap_or_default();
+    // A finding's own severity is another thing, under another name.
+    if let Some(own) = record.remove("severity") {
+        record.insert("finding_severity".to_owned(), own);
+    }
     let word = record.remove("level").unwrap_or_else(|| Value::from(severity(of("level").as_u64())));
     record.remove("message");
     let time = of("time").as_str().and_then(|time| time.parse().ok());
@@ -282,6 +286,7 @@ mod tests {
         assert_eq!(access.len(), 1);
         assert!(!error.is_empty());
         for line in app.iter().chain(&error).chain(&access) {
+            assert!(line["severity"].as_str().unwrap().parse::<Level>().is_ok(), "{line:?}");
             for key in
                 ["timestamp", "severity", "logger", "message", "module", "function", "line", "correlation_id"]
             {

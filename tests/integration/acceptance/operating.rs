@@ -92,7 +92,8 @@ fn every_verb_answers_with_one_json_document_and_nothing_else_on_stdout() {
     assert_eq!((&health["overall"], &health["status"]), (&true.into(), &"healthy".into()));
     assert!(health["checks"]["backend"]["latency_ms"].is_u64(), "{health:#}");
     let list = is_json(&stage.run(&["list", "--output", "json"]).exits(0));
-    assert_eq!((&list[0]["name"], &list[0]["type"]), (&stage.host.app().into(), &"docker-compose".into()));
+    let app = &list["apps"][0];
+    assert_eq!((&app["name"], &app["type"]), (&stage.host.app().into(), &"docker-compose".into()));
     let history = json("history", &[], 0);
     assert_eq!(history[0]["app"], stage.host.app());
     assert_eq!(json("restart", &[], 0)["verb"], "restart");
