@@ -24,7 +24,7 @@ impl Run {
 
     async fn try_deploy(&self, staged: &Path, project: &str) -> Result<Ending, Stop> {
         self.adopt(project).await?;
-        let current = self.current()?;
+        let current = self.current_to_replace();
         self.journal(
             Phase::Preparing,
             current.as_ref(),

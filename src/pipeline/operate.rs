@@ -150,7 +150,7 @@ impl Run {
     /// Builds the images and starts nothing.
     pub async fn build_only(&self, staged: &Path, project: &str) -> Ending {
         let built = async {
-            let current = self.current()?;
+            let current = self.current_to_replace();
             let after = ReleaseId::from(&self.job.deployment_id);
             self.journal(Phase::Preparing, current.as_ref(), Some(&after), project, &[])?;
             let ready = self.prepare(staged, project, current.as_ref()).await?;

@@ -14,7 +14,7 @@ use crate::history;
 use crate::host::layout::Layout;
 use crate::model::{
     Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
-    ReleaseId, Stage, StageOutcome,
+    ReleaseId, Severity, Stage, StageOutcome,
 };
 
 /// What one run needs. Recovery makes one, too, from the journal.
@@ -128,6 +128,17 @@ impl Run {
     pub fn current(&self) -> Result<Option<Release>, Stop> {
         let id = self.layout.current_release();
         Ok(id.map(|id| self.executor.load(&id)).transpose()?)
+    }
+
+    /// Reads the release that is current, for a job that replaces it. One that is not whole is told and left behind.
+    pub fn current_to_replace(&self) -> Option<Release> {
+        self.current().unwrap_or_else(|stop| {
+            let notice = format!("{}; this deployment has nothing to go back to", stop.reason());
+            let hint = Some("its containers are replaced; look who changed files below the root".to_owned());
+            let (code, severity) = ("release.damaged".to_owned(), Severity::Warning);
+            self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity });
+            None
+        })
     }
 
     /// Ends the run: the history knows, the last word is said, and then nothing is left to recover. In this order, so

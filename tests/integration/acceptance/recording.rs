@@ -89,3 +89,19 @@ fn a2_07_a2_08_a2_10_history_tells_good_from_failed_and_a_rollback_takes_the_rec
     // There is nothing before v1.
     stage.run(&["rollback", "staging", "--yes"]).exits(3).says(&["no earlier"]);
 }
+
+#[test]
+fn a_release_record_that_somebody_damaged_does_not_keep_the_next_deploy_from_working() {
+    needs!("docker", "git");
+    let stage = Stage::with_image("staging");
+    let app = stage.host.app().to_owned();
+    let good = stage.run(&["deploy", "staging", "--yes"]).exits(0);
+    let release = good.result()["release"].as_str().expect("a release").to_owned();
+    stage.project.file(&format!(".ffe-deploy/{app}-staging/releases/{release}/release.json"), "{ torn");
+    stage.run(&["validate", "staging"]).exits(0);
+    let ended = stage.run(&["deploy", "staging", "--yes"]).exits(0);
+    ended.says(&["release.damaged", &release, "nothing to go back to"]);
+    assert_eq!(stage.host.get(stage.port, "/health").status, 200);
+    let project = format!("{app}-staging");
+    assert_eq!(stage.host.containers(&project, "backend").len(), 1);
+}
