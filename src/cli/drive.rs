@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::answer;
 use super::args::Output;
 use super::order::Wish;
+use super::own::{self, Own};
+use super::signals::{Signals, patience};
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use crate::agent::protocol::{Frame, Reply};
@@ -18,8 +18,8 @@ use crate::model::{
     Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile, Severity, Stage,
     StageOutcome, ValidateAnswer,
 };
-use crate::remote::session::{Message, Session, SessionError};
-use crate::remote::{self, Agents, Remote, RemoteError, Settings};
+use crate::remote::session::{Message, Session};
+use crate::remote::{self, Agents, Remote, Settings};
 use crate::text::Redactor;
 
 /// How long the host gets to acknowledge a cancel (DESIGN section 6).
@@ -30,36 +30,6 @@ const RECONNECTS: u32 = 6;
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 /// How long an agent and its connection get to end; what is left then ends with this process.
 const CLOSE: Duration = Duration::from_secs(5);
-
-/// Why the runner ends a job itself.
-enum Own {
-    /// Before anything was started.
-    Ended(Outcome, Vec<FailureReport>),
-    /// The host has acknowledged a cancel, or has not.
-    Left(Outcome, FailureReport),
-}
-
-impl Own {
-    fn of(outcome: Outcome, failure: FailureReport) -> Self {
-        Self::Ended(outcome, vec![failure])
-    }
-}
-
-impl From<RemoteError> for Own {
-    fn from(error: RemoteError) -> Self {
-        Self::of(error.outcome(), error.report())
-    }
-}
-
-impl From<SessionError> for Own {
-    fn from(error: SessionError) -> Self {
-        let outcome = match error {
-            SessionError::Bundle { .. } | SessionError::Changed(_) => Outcome::Refused,
-            _ => Outcome::Unreachable,
-        };
-        Self::of(outcome, error.report())
-    }
-}
 
 /// What the host had to say at its end.
 enum Word {
@@ -78,7 +48,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     let telling = match Telling::open(log, &surroundings, wish.action.verb(), profile, id) {
         Ok(telling) => telling,
         Err(error) => {
-            return answer::fail(&log_failure(&error));
+            return answer::fail(&own::log_failure(&error));
         }
     };
     let mut drive = Drive {
@@ -97,22 +67,6 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         line.close().await;
     }
     exit
-}
-
-fn log_failure(error: &crate::report::ReportError) -> FailureReport {
-    let hint = "name another file or directory, or make it writable";
-    FailureReport::new(ErrorKind::ConfigurationError, "log.open", describe(error)).hint(hint)
-}
-
-/// An error and its causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 struct Drive {
@@ -158,7 +112,7 @@ impl Drive {
         })?;
         self.telling.begin(Stage::Initializing);
         let (line, load) = tokio::select! {
-            () = signals.raised() => return Err(cancelled_early()),
+            () = signals.raised() => return Err(own::cancelled_early()),
             ready = self.initialize() => ready?,
         };
         let line = opened.insert(line);
@@ -169,7 +123,7 @@ impl Drive {
     async fn converse(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
         self.telling.begin(Stage::Validating);
         let answered = tokio::select! {
-            () = signals.raised() => return Err(cancelled_early()),
+            () = signals.raised() => return Err(own::cancelled_early()),
             answered = self.validate(&mut line.session, load) => answered?,
         };
         self.telling.end(StageOutcome::Succeeded, None);
@@ -188,7 +142,7 @@ impl Drive {
         })?;
         let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
         let kept = self.telling.keep_logs(&resolved.environment.name, redactor.clone());
-        kept.map_err(|error| Own::of(Outcome::Invalid, log_failure(&error)))?;
+        kept.map_err(|error| Own::of(Outcome::Invalid, own::log_failure(&error)))?;
         self.redactor = redactor.clone();
         self.introduce(&resolved);
         self.wish.confirmed(&resolved).map_err(|failure| Own::of(Outcome::Refused, failure))?;
@@ -245,7 +199,7 @@ impl Drive {
                         session.send_bundle(&load.app_dir, &load.job.bundle, &digests).await?;
                     }
                     Reply::Ready { passed: true, .. } => return Ok(None),
-                    Reply::Ready { findings, .. } => return Err(refused(&findings)),
+                    Reply::Ready { findings, .. } => return Err(own::refused(&findings)),
                     Reply::Answer { answer } => return Ok(Some(answer)),
                     Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
                     Reply::Hello { .. } | Reply::Started { .. } | Reply::Line { .. } => {}
@@ -287,7 +241,7 @@ impl Drive {
                     line.session.send(Frame::Cancel).await.ok();
                     continue;
                 }
-                () = patience(asked) => return Err(unacknowledged(&load.job.deployment_id)),
+                () = patience(asked) => return Err(own::unacknowledged(&load.job.deployment_id)),
             };
             match message {
                 Message::Event(event) => {
@@ -299,7 +253,7 @@ impl Drive {
                             return Ok(Word::Result(result));
                         }
                         EventKind::CancelRequested { effect } if asked.is_some() => {
-                            return Err(acknowledged(&effect));
+                            return Err(own::acknowledged(&effect));
                         }
                         EventKind::Noticed { code, .. } if code == "cancel.late" => asked = None,
                         _ => {}
@@ -311,16 +265,19 @@ impl Drive {
                     }
                 }
                 Message::Noise(line) => self.tell_noise(line),
-                Message::End if asked.is_some() => return Err(unacknowledged(&load.job.deployment_id)),
+                Message::End if asked.is_some() => return Err(own::unacknowledged(&load.job.deployment_id)),
                 Message::End => {
                     // An agent that ends at once whenever it is started is as good as none.
                     futile = if self.seen > seen_before { 0 } else { futile + 1 };
                     seen_before = self.seen;
                     if futile > RECONNECTS {
-                        return Err(lost(&load.job.deployment_id, Some(line.session.lost().await.report())));
+                        return Err(own::lost(
+                            &load.job.deployment_id,
+                            Some(line.session.lost().await.report()),
+                        ));
                     }
                     tokio::select! {
-                        () = signals.raised() => return Err(unacknowledged(&load.job.deployment_id)),
+                        () = signals.raised() => return Err(own::unacknowledged(&load.job.deployment_id)),
                         found = self.reconnect(line, load) => found?,
                     }
                 }
@@ -363,7 +320,7 @@ impl Drive {
                 Err(left) => return Err(left),
             }
         }
-        Err(lost(&load.job.deployment_id, last))
+        Err(own::lost(&load.job.deployment_id, last))
     }
 
     fn notice(&self, code: &str, notice: String, severity: Severity) {
@@ -418,7 +375,7 @@ impl Drive {
         let given = self.wish.environment.as_deref().unwrap_or("unknown");
         let Some(environment) = given.parse().or_else(|_| "unknown".parse()).ok() else { return };
         if let Err(error) = self.telling.keep_logs(&environment, Redactor::default()) {
-            self.telling.emitter.emit(here!(), EventKind::Failed { failure: log_failure(&error) });
+            self.telling.emitter.emit(here!(), EventKind::Failed { failure: own::log_failure(&error) });
         }
     }
 
@@ -451,94 +408,6 @@ async fn scan(resolved: &Resolved) -> Result<crate::model::Manifest, Own> {
         Err(error) => {
             let failure = FailureReport::new(ErrorKind::DeploymentError, "bundle.scan", error.to_string());
             Err(Own::of(Outcome::Aborted, failure))
-        }
-    }
-}
-
-fn refused(findings: &[crate::model::Finding]) -> Own {
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let failures = errors.map(|finding| FailureReport {
-        error_kind: kind_of(&finding.rule),
-        code: finding.rule.clone(),
-        message: finding.message.clone(),
-        hint: finding.hint.clone(),
-    });
-    Own::Ended(Outcome::Refused, failures.collect())
-}
-
-/// The documents' kind of a finding: a missing variable is the configuration's fault (R003-45).
-fn kind_of(rule: &str) -> ErrorKind {
-    match rule.split('.').next() {
-        Some("docker") => ErrorKind::DockerError,
-        Some("env") => ErrorKind::ConfigurationError,
-        _ => ErrorKind::ValidationError,
-    }
-}
-
-fn cancelled_early() -> Own {
-    let message = "cancelled before anything was started; nothing was touched";
-    Own::of(
-        Outcome::Cancelled,
-        FailureReport::new(ErrorKind::DeploymentError, "cancelled", message).hint("run it again"),
-    )
-}
-
-fn acknowledged(effect: &str) -> Own {
-    let message = format!("cancelled; the host has acknowledged: {effect}");
-    let hint = "`ffe-deploy status` shows when it is done; the next deploy waits for it";
-    Own::Left(
-        Outcome::Cancelled,
-        FailureReport::new(ErrorKind::DeploymentError, "cancelled", message).hint(hint),
-    )
-}
-
-fn lost(id: &DeploymentId, last: Option<FailureReport>) -> Own {
-    let cause = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-    // What could not be reached was not touched by that attempt, but by the deployment it may have been.
-    let cause = cause.trim_end_matches("; nothing was touched");
-    let message = format!(
-        "contact to the host was lost and could not be made again, but the deployment goes on there{cause}"
-    );
-    let hint = how_to_follow(id);
-    let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
-    Own::Left(Outcome::Lost, failure)
-}
-
-fn how_to_follow(id: &DeploymentId) -> String {
-    format!("follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`")
-}
-
-fn unacknowledged(id: &DeploymentId) -> Own {
-    let message = "asked to stop, but the host did not acknowledge it; it goes on by itself";
-    let hint = how_to_follow(id);
-    Own::Left(
-        Outcome::Lost,
-        FailureReport::new(ErrorKind::DeploymentError, "cancel.unacknowledged", message).hint(hint),
-    )
-}
-
-async fn patience(until: Option<tokio::time::Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// SIGINT and SIGTERM: GitHub sends the first, then the second.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn raised(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -6,6 +6,8 @@ mod args;
 mod documents;
 mod drive;
 mod order;
+mod own;
+mod signals;
 mod stage;
 mod surroundings;
 

@@ -98,28 +98,9 @@ impl Narrator {
                 let text = format!("  · {check}, attempt {attempt}: {detail} ({latency_ms} ms)");
                 vec![Line::first(level, text)]
             }
-            EventKind::CheckFinished {
-                check,
-                verdict,
-                latency_ms,
-                waited_ms,
-                attempts,
-                asked,
-                detail,
-                optional,
-            } => check_lines(
-                level,
-                &CheckResult {
-                    name: check.clone(),
-                    verdict: *verdict,
-                    optional: *optional,
-                    latency_ms: *latency_ms,
-                    waited_ms: *waited_ms,
-                    attempts: *attempts,
-                    asked: asked.clone(),
-                    detail: detail.clone(),
-                },
-            ),
+            EventKind::CheckFinished { .. } => {
+                check_result(&event.kind).map(|check| check_lines(level, &check)).unwrap_or_default()
+            }
             EventKind::BundleReceived { files, sent_files, sent_bytes } => {
                 let sent = words::size(*sent_bytes);
                 vec![Line::first(level, format!("  bundle: {files} files, {sent_files} sent ({sent})"))]
@@ -127,10 +108,9 @@ impl Narrator {
             EventKind::ImageReady { service, image, size_bytes, how, image_id: _ } => {
                 vec![Line::first(level, image_text(service, image, *size_bytes, *how))]
             }
-            EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => vec![
-                Line::first(level, format!("  ✓ backup {path} ({})", words::size(*size_bytes))),
-                Line::more(format!("    holds {}; read back, sha256 {sha256}", includes.join(", "))),
-            ],
+            EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => {
+                backup_lines(level, path, *size_bytes, sha256, includes)
+            }
             EventKind::ServiceChanged { service, change } => {
                 vec![Line::first(level, format!("  {service} {}", change.as_str()))]
             }
@@ -140,18 +120,14 @@ impl Narrator {
                 vec![Line::first(level, format!("  release {release} is current{before}"))]
             }
             EventKind::RecoveryStarted { unfinished, reached, decision } => {
-                let text =
-                    format!("↺ {unfinished} was left unfinished in {reached}; ending it first: {decision}");
-                vec![Line::headline(level, text)]
+                let was = format!("↺ {unfinished} was left unfinished in {reached}");
+                vec![Line::headline(level, format!("{was}; ending it first: {decision}"))]
             }
             EventKind::RecoveryFinished { unfinished, outcome } => {
                 vec![Line::headline(level, format!("↺ {unfinished} was ended: {outcome}"))]
             }
             EventKind::RollbackStarted { from_release, to_release, reason } => {
-                let from = from_release.as_ref().map(|id| format!(" from {id}")).unwrap_or_default();
-                let mut lines = vec![Line::headline(level, format!("↺ rolling back{from} to {to_release}"))];
-                lines.extend(indented("  because ", reason));
-                lines
+                rollback_lines(level, from_release.as_deref(), to_release, reason)
             }
             EventKind::CancelRequested { effect } => headed(level, "■ cancel requested: ", effect),
             EventKind::LogLine { source, text } => self.foreign(level, speaker, source, text),
@@ -159,9 +135,7 @@ impl Narrator {
                 collected(level, service, container, state, lines)
             }
             EventKind::Noticed { code, notice, hint, severity: _ } => {
-                let mut lines = headed(level, &format!("{code}: "), notice);
-                lines.extend(next_step(hint.as_deref()));
-                lines
+                notice_lines(level, code, notice, hint.as_deref())
             }
             EventKind::Failed { failure } => {
                 self.failures.push(failure.clone());
@@ -272,6 +246,45 @@ fn check_lines(level: Level, check: &CheckResult) -> Vec<Line> {
             lines
         }
     }
+}
+
+/// The event's fields as the result that they are.
+fn check_result(kind: &EventKind) -> Option<CheckResult> {
+    let EventKind::CheckFinished { check, verdict, latency_ms, waited_ms, attempts, asked, detail, optional } =
+        kind
+    else {
+        return None;
+    };
+    Some(CheckResult {
+        name: check.clone(),
+        verdict: *verdict,
+        optional: *optional,
+        latency_ms: *latency_ms,
+        waited_ms: *waited_ms,
+        attempts: *attempts,
+        asked: asked.clone(),
+        detail: detail.clone(),
+    })
+}
+
+fn backup_lines(level: Level, path: &str, size: u64, sha256: &str, includes: &[String]) -> Vec<Line> {
+    vec![
+        Line::first(level, format!("  ✓ backup {path} ({})", words::size(size))),
+        Line::more(format!("    holds {}; read back, sha256 {sha256}", includes.join(", "))),
+    ]
+}
+
+fn rollback_lines(level: Level, from: Option<&str>, to: &str, reason: &str) -> Vec<Line> {
+    let from = from.map(|id| format!(" from {id}")).unwrap_or_default();
+    let mut lines = vec![Line::headline(level, format!("↺ rolling back{from} to {to}"))];
+    lines.extend(indented("  because ", reason));
+    lines
+}
+
+fn notice_lines(level: Level, code: &str, notice: &str, hint: Option<&str>) -> Vec<Line> {
+    let mut lines = headed(level, &format!("{code}: "), notice);
+    lines.extend(next_step(hint));
+    lines
 }
 
 fn image_text(service: &str, image: &str, size_bytes: u64, how: ImageHow) -> String {
