@@ -17,11 +17,9 @@ fn a_project_in_place_keeps_its_binds_and_a_rollback_puts_back_all_but_its_sourc
     shop.project.file("lib/code.py", "first\n").env_file("staging", &[("NAME", "one")]);
     let keys = "env_file: [local.env, tracked.env], volumes: [\"./conf:/conf:ro\", \"./lib:/lib\", \"./data:/data\"], \
                 environment: {NAME: \"${NAME}\", VERSION: \"${VERSION}\"}";
-    shop.compose(&format!(
-        "services:\n  web: {}\n  db: {{ {} }}\n",
-        web(keys),
-        quiet("env_file: [local.env]")
-    ));
+    shop.project.untracked("db.env").file("db.env", "A=b\n");
+    let db = quiet("env_file: [db.env]");
+    shop.compose(&format!("services:\n  web: {}\n  db: {{ {db} }}\n", web(keys)));
     let first = shop.deploy("1").exits(0);
     assert!(first.events_named("bundle_received").is_empty());
     lies_where_it_should(&shop);
@@ -32,14 +30,16 @@ fn a_project_in_place_keeps_its_binds_and_a_rollback_puts_back_all_but_its_sourc
     );
 
     // Hot reload: the container sees the project's own file, also one that it replaces.
-    let (id, db) = (shop.id("web"), shop.id("db"));
+    let (id, db_id) = (shop.id("web"), shop.id("db"));
     shop.project.file("conf/app.yaml", "currency: USD\n");
     assert_eq!(shop.get("/file?/conf/app.yaml"), "currency: USD\n");
     assert_eq!(shop.id("web"), id);
 
     // A changed source recreates the service that mounts it, and no other.
     shop.project.file("tracked.env", "FROM=tracked\nTIER=two\n").env_file("staging", &[("NAME", "two")]);
-    shop.project.file("lib/code.py", "second\n");
+    shop.project.file("lib/code.py", "second\n").remove("local.env");
+    let fewer = keys.replace("local.env, ", "");
+    shop.compose(&format!("services:\n  web: {}\n  db: {{ {db} }}\n", web(&fewer)));
     let second = shop.deploy("2").exits(0);
     assert_eq!(changes(&second), &json!({"web": "recreated", "db": "unchanged"}));
     assert_eq!([shop.get("/env/TIER"), shop.get("/env/NAME")], ["two", "two"]);
@@ -47,7 +47,7 @@ fn a_project_in_place_keeps_its_binds_and_a_rollback_puts_back_all_but_its_sourc
     let back = shop.rollback(&[]).exits(0);
     let values = ["FROM", "TIER", "NAME", "VERSION"].map(|name| shop.get(&format!("/env/{name}")));
     assert_eq!(values, ["tracked", "one", "one", "1"]);
-    assert_eq!((shop.get("/file?/lib/code.py"), shop.id("db")), ("second\n".into(), db));
+    assert_eq!((shop.get("/file?/lib/code.py"), shop.id("db")), ("second\n".into(), db_id));
     let told = notices(&back, "inplace.files");
     assert_eq!(told.len(), 1, "{}", back.told());
     let told = told[0]["notice"].as_str().unwrap_or_default();

@@ -63,6 +63,11 @@ fn a_root_holds_whole_releases_and_current_moves_only_to_a_verified_one() {
     assert_eq!(shop.get("/file?/etc/web.yaml"), "currency: USD\n");
     assert_eq!([shop.id("db"), shop.id("log")], [db.clone(), log], "{}", third.told());
 
+    // What somebody removed of it is made again: a release is whole.
+    let text = fs::read_to_string(shop.root().join(format!("releases/{one}/release.json"))).unwrap();
+    let release: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let blob = release["blobs"]["conf/web.yaml"].as_str().unwrap();
+    fs::remove_dir_all(shop.root().join("files").join(blob)).unwrap();
     let back = shop.rollback(&[]).exits(0);
     assert_eq!((shop.current(), shop.get("/version")), (one, "1.0.0".into()));
     assert_eq!(shop.get("/file?/etc/web.yaml"), "currency: EUR\n");
