@@ -29,6 +29,9 @@ use crate::text::Redactor;
 const LOOK: Duration = Duration::from_millis(25);
 /// How often it is looked whether anybody still works on the deployment.
 const LIFE: Duration = Duration::from_millis(500);
+/// How long a lease may be free before its guard and worker count as dead, and how often one attach has them replaced.
+const DEAD: Duration = Duration::from_secs(3);
+const RECOVERIES: u32 = 3;
 /// Longest wait for a holder that is being cancelled or recovered.
 const ENDING_HOLDER: Duration = Duration::from_secs(15 * 60);
 
@@ -109,13 +112,9 @@ async fn serve(link: &mut Link, job: Job) -> Served {
 
 /// A job of this id was here before: it is followed, or its result is told again.
 async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
-    let events = layout.events(&job.deployment_id);
     reply(&Reply::Ready { passed: true, findings: Vec::new() });
     while !matches!(link.next().await, Ok(Frame::Start) | Err(_)) {}
     reply(&Reply::Started { following: true });
-    if !log::has_ended(&events) && lease::is_free(&layout.lease()) {
-        start_recovery(layout, job, &job.deployment_id)?;
-    }
     follow(link, layout, job, &job.deployment_id, 0).await
 }
 
@@ -324,14 +323,17 @@ impl<'a> Visit<'a> {
 /// Relays the events of a deployment from number `seen + 1` on, until its last word or until the runner is gone.
 async fn follow(link: &mut Link, layout: &Layout, job: &Job, id: &DeploymentId, seen: u64) -> Served {
     let mut reader = Follower::new(layout.events(id), seen);
-    let mut alive = Instant::now();
+    let mut watch = Watch::new();
     loop {
         if reader.relay() {
             return Ok(());
         }
-        if alive.elapsed() > LIFE {
-            alive = Instant::now();
-            replace_the_dead(layout, job, id, &mut reader).await?;
+        if watch.finds_nobody(layout) {
+            if watch.recoveries == RECOVERIES {
+                return Err(not_ended(layout, id));
+            }
+            watch.recoveries += 1;
+            start_recovery(layout, job, id)?;
         }
         tokio::select! {
             frame = link.next() => match frame {
@@ -348,16 +350,35 @@ async fn follow(link: &mut Link, layout: &Layout, job: &Job, id: &DeploymentId, 
     }
 }
 
-/// Guard and worker are both dead when the lease is free and the last word is missing: somebody must recover.
-async fn replace_the_dead(layout: &Layout, job: &Job, id: &DeploymentId, reader: &mut Follower) -> Served {
-    for _ in 0..4 {
-        if !lease::is_free(&layout.lease()) || log::has_ended(&reader.path) {
-            return Ok(());
-        }
-        // A guard that starts another worker leaves the lease free for a moment.
-        tokio::time::sleep(LIFE).await;
+/// Looks whether somebody works on a deployment that has not had its last word: guard and worker are both dead when its
+/// lease stays free.
+struct Watch {
+    looked: Instant,
+    free_since: Option<Instant>,
+    recoveries: u32,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { looked: Instant::now(), free_since: None, recoveries: 0 }
     }
-    start_recovery(layout, job, id)
+
+    /// Returns whether the lease has been free for longer than a guard needs to start the next worker.
+    fn finds_nobody(&mut self, layout: &Layout) -> bool {
+        if self.looked.elapsed() < LIFE {
+            return false;
+        }
+        self.looked = Instant::now();
+        if !lease::is_free(&layout.lease()) {
+            self.free_since = None;
+            return false;
+        }
+        let dead = self.free_since.get_or_insert_with(Instant::now).elapsed() >= DEAD;
+        if dead {
+            self.free_since = None;
+        }
+        dead
+    }
 }
 
 /// Reads what is added to a log, from where it stopped.

@@ -127,6 +127,11 @@ fn end_without_journal(order: &Order, layout: &Layout) -> u8 {
 
 async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let job = &order.job;
+    if log::has_ended(&layout.events(&job.deployment_id)) {
+        // Somebody took it for dead before it had begun, and has said so: that stands.
+        drop_staged(order);
+        return 0;
+    }
     let Some(telling) = telling(job, layout, redactor_of(job), Stage::Setup) else { return 1 };
     let took_over = EventKind::HostTookOver {
         previous_release: layout.current_release().map(|id| id.to_string()),
