@@ -3,5 +3,6 @@
 mod alone;
 mod connecting;
 mod deploying;
+mod hosts;
 mod losing;
 mod stand;

@@ -10,6 +10,9 @@ use crate::support::{
 /// Longest wait for something that should be a matter of a second or two.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
+/// The cheapest verb that goes all the way to the agent; no Docker is asked.
+pub(super) const LOOK: [&str; 4] = ["history", "staging", "--output", "json"];
+
 /// An app and a host for it; the sshd goes first, with all that runs behind it.
 pub(super) struct Stand {
     pub(super) sshd: Sshd,
@@ -146,4 +149,26 @@ pub(super) fn left_behind(stand: &Stand) {
             + files_in(&stand.host.dir().join("tmp"), "").len();
         processes + rooms + attaches(stand).len() == 0
     });
+}
+
+/// A directory with all programs but those of that name.
+pub(super) fn path_without(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("make a directory");
+    for from in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+        for program in files_in(Path::new(from), "") {
+            let file = program.file_name().expect("it has a name").to_owned();
+            if !file.to_string_lossy().starts_with(name) {
+                // The first of a name counts, as on PATH.
+                std::os::unix::fs::symlink(&program, dir.path().join(file)).ok();
+            }
+        }
+    }
+    dir
+}
+
+/// Writes the staging entry with this line in it.
+pub(super) fn write_environment(stand: &Stand, line: &str) {
+    let root = stand.sshd.dir().join("srv");
+    let text = format!("environments:\n  staging:\n    root: '{}'\n    {line}\n", root.display());
+    stand.project.file("environments.yaml", text);
 }
