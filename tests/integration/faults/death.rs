@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{Kind, SOON, Shop, id_of};
 use crate::support::{Act, Running, alive, mentioning, needs, until};
@@ -245,4 +246,60 @@ fn a_worker_that_is_killed_while_a_container_is_being_replaced_leaves_one_that_s
     // What the engine still did for a client that is dead would end it within these seconds.
     let ends = Command::new("timeout").args(["4", "docker", "wait", &old[0]]).output().expect("docker wait");
     assert_eq!(ends.status.code(), Some(124), "the old container has ended: {ends:?}");
+}
+
+/// Writes the journal of an orphan as if it had come further.
+fn move_journal(shop: &Shop, phase: &str) {
+    let journal = shop.root().join("state/journal.json");
+    let text = fs::read(&journal).expect("the journal is there");
+    let mut sealed: Value = serde_json::from_slice(&text).expect("it is JSON");
+    sealed["entry"]["phase"] = phase.into();
+    sealed["checksum"] = hex::encode(Sha256::digest(sealed["entry"].to_string())).into();
+    fs::write(&journal, sealed.to_string()).expect("write the journal");
+}
+
+#[test]
+fn a_release_whose_checks_had_passed_is_finished_not_undone() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let mut run = shop.begin(Kind { mode: "slow", ..Kind::good("1.1.0") });
+    run.until_stage(SOON, "verifying");
+    let agents = Agents::of(&mut run);
+    run.signal_group(Signal::KILL);
+    kill(agents.guard);
+    kill(agents.worker);
+    let orphan = id_of(&run.events_so_far());
+    drop(run);
+    move_journal(&shop, "committing");
+    let ended = shop.run(&["recover", "staging", "--log-format", "human"]).exits(0);
+    assert!(ended.stdout.contains("succeeded"), "{}", ended.told());
+    let log = shop.host_log(&orphan);
+    let recovery = log.iter().find(|event| event["event"] == "recovery_started").expect("a recovery");
+    assert_eq!(recovery["decision"], "finish: its checks had passed");
+    assert_eq!(shop.host_result(&orphan)["outcome"], "succeeded");
+    assert_eq!(shop.history().pop().expect("a record")["outcome"], "succeeded");
+    let status = shop.run(&["status", "staging", "--output", "json"]);
+    let status: Value = serde_json::from_str(&status.stdout).expect("status is JSON");
+    assert_eq!(status["current"]["version"], "1.1.0");
+}
+
+#[test]
+fn a_journal_that_outlived_the_last_word_of_its_deployment_is_only_removed() {
+    needs!("docker");
+    let shop = Shop::new();
+    let run = shop.begin_held(Kind::good("1.0.0"), &["compose", "up"]);
+    let journal = shop.root().join("state/journal.json");
+    let left = fs::read(&journal).expect("the journal is there");
+    shop.shim.release();
+    let first = run.wait().exits(0);
+    shop.is_settled();
+    fs::write(&journal, left).expect("put the journal back");
+    let ended = shop.deploy(Kind::good("1.0.0")).exits(0);
+    assert_eq!(ended.event("recovery_finished")["unfinished"].as_str(), Some(id_of(&first.events).as_str()));
+    assert_eq!(ended.event("recovery_finished")["outcome"], "succeeded");
+    assert_eq!(ended.result()["changed"], false);
+    let same = |record: &Value| record["deployment_id"] == first.events[0]["deployment_id"];
+    assert_eq!(shop.history().iter().filter(|record| same(record)).count(), 1);
+    is_current(&shop, "1.0.0");
 }
