@@ -15,7 +15,7 @@ fn without_single_quotes() -> String {
 }
 
 fn in_yaml(value: &str) -> String {
-    serde_json::to_string(value).unwrap()
+    serde_json::Value::from(value).to_string()
 }
 
 #[test]
