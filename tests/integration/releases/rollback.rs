@@ -127,3 +127,24 @@ fn stays_ill(shop: &Shop, release: &str) {
     ill.says(&["ffe-deploy rollback"]);
     assert_ne!(shop.current(), release);
 }
+
+#[test]
+fn a_one_shot_service_that_fails_brings_the_release_before_back() {
+    needs!("docker");
+    let shop = Shop::on_root();
+    let migrate =
+        "{image: \"IMAGE\", command: [sh, -c, \"echo migrating; exit ${CODE}\"], stop_grace_period: 0s}";
+    let keys = "environment: {VERSION: \"${VERSION}\"}, depends_on: {migrate: {condition: service_completed_successfully}}";
+    shop.compose(&format!("services:\n  web: {}\n  migrate: {migrate}\n", web(keys)));
+    shop.configure("env_vars: {CODE: \"0\"}");
+    shop.deploy("1").exits(0);
+    let release = shop.current();
+    shop.configure("env_vars: {CODE: \"3\"}");
+    let failed = shop.deploy("2").exits(4);
+    let message = first_error(&failed).1;
+    assert!(message.contains("migrate") && message.contains('3'), "{message}");
+    failed.says(&["migrating"]);
+    assert_eq!((shop.current(), shop.get("/version")), (release, "1".into()));
+    // What the failed release was, a rollback does not go back to.
+    assert_eq!(first_error(&shop.rollback(&[]).exits(3)).0, "rollback.target");
+}
