@@ -124,10 +124,18 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
         answer.urls = crate::pipeline::urls::of(model, job.app.url.as_deref());
     }
     answer.containers = containers.iter().map(|container| container_status(container, &scene)).collect();
-    if !answer.stopped && (!containers.is_empty() || scene.current.is_some()) {
-        let report = ask(job, &docker, &scene).await?;
-        answer.overall = report.is_acceptable();
-        answer.health = Some(report);
+    if answer.stopped {
+        return Ok(answer);
+    }
+    let is_there = !containers.is_empty() || scene.current.is_some();
+    match ask(job, &docker, &scene).await {
+        Ok(report) => {
+            answer.overall = is_there && report.is_acceptable();
+            answer.health = Some(report);
+        }
+        Err(refusal) if is_there => return Err(refusal),
+        // Where nothing is deployed there need not be anything to ask.
+        Err(_) => {}
     }
     Ok(answer)
 }

@@ -103,6 +103,11 @@ fn a0_17_status_shows_containers_and_health_when_a_service_is_down() {
     web.on("/api/health", &[200]);
     let url = web.url("/api/health");
     stage.configure(&format!("health: {{checks: [{{name: grafana, http: '{url}', timeout: 5s}}]}}"));
+    let before = stage.run(&["status", "staging", "--output", "json"]).exits(0).json();
+    assert_eq!(
+        (&before["overall"], before["health"]["checks"].as_array().map(Vec::len)),
+        (&false.into(), Some(3))
+    );
     stage.run(&["deploy", "staging", "--yes"]).exits(0);
     web.on("/api/health", &[503]);
     let status = stage.run(&["status", "staging", "--output", "json"]).exits(0).json();
