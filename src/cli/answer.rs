@@ -51,11 +51,18 @@ async fn ask(wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
 }
 
 async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
+    let output = wish.reach.config.log.output;
+    // Lines that go on for ever are no document: with `--follow` they are printed as they come.
+    let ends = matches!(&wish.action, Action::Logs(query) if !query.follow);
+    let mut kept = (ends && output == Output::Json).then(Vec::new);
     loop {
         match session.next().await {
             Message::Reply(reply) => match *reply {
+                Reply::Line { text } if kept.is_some() => {
+                    kept.iter_mut().for_each(|kept| kept.push(text.clone()))
+                }
                 Reply::Answer { answer } => {
-                    return Ok(show(&wish.action, &answer, wish.reach.config.log.output));
+                    return Ok(show(&wish.action, &answer, output));
                 }
                 Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
                     return Ok(Exit::Done);
@@ -68,6 +75,9 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
                 let ended = session.ended().await;
                 let is_done = ended.as_ref().is_some_and(|ended| ended.how == How::Exited(0));
                 if is_done && matches!(wish.action, Action::Logs(_)) {
+                    if let Some(lines) = kept {
+                        print(&serde_json::json!({ "lines": lines }), output, None);
+                    }
                     return Ok(Exit::Done);
                 }
                 let last_lines = ended.map(|ended| ended.last_lines).unwrap_or_default();

@@ -148,6 +148,9 @@ fn a1_08_logs_of_one_service_are_raw_lines_that_a_program_can_read() {
     let parsed: Vec<Value> =
         logs.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(parsed.iter().filter(|line| line["level"] == "ERROR").count(), 1);
+    let json =
+        stage.run(&["logs", "production", "backend", "--host", "local", "--output", "json"]).exits(0).json();
+    assert_eq!(json["lines"], serde_json::json!(lines));
     let all = stage.run(&["logs", "production", "--host", "local", "--tail", "1"]).exits(0);
     assert!(all.stdout.contains("backend") && all.stdout.contains("other"), "{}", all.told());
     assert!(!all.stdout.contains(r#""message":"one""#), "{}", all.told());
