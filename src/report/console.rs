@@ -93,7 +93,7 @@ pub struct Console<W> {
 impl<W: Write + Send> Console<W> {
     /// Returns a console on this stream.
     pub fn new(out: W, settings: ConsoleSettings) -> Self {
-        let narrator = Narrator::new(settings.log_place.clone(), settings.level == Level::Debug);
+        let narrator = Narrator::new(settings.log_place.clone());
         Self { name: "console", out, settings, narrator, last_said: Instant::now(), running: None }
     }
 
@@ -138,6 +138,9 @@ impl<W: Write + Send> Reporter for Console<W> {
     fn on_event(&mut self, event: &Event) -> Result<(), ReportError> {
         self.follow_stage(event);
         if event.level < self.settings.level {
+            if self.settings.level == Level::Info {
+                self.narrator.count(event);
+            }
             return Ok(());
         }
         if self.settings.for_people {
@@ -255,6 +258,25 @@ mod tests {
           Next: run `ffe-deploy logs production backend`, mend it, and deploy again
 "
         );
+    }
+
+    #[test]
+    fn checks_that_passed_are_counted_and_told_one_by_one_at_debug() {
+        let passed = |rule: &str| {
+            let finding = crate::model::Finding::passed(rule, "fine");
+            examples::event(1, Origin::Agent, Stage::Validating, EventKind::FindingReported { finding })
+        };
+        let next = examples::event(2, Origin::Agent, Stage::Setup, EventKind::StageStarted {});
+        let told = |level| {
+            let mut console = console(level, true, false);
+            for event in [passed("a.b"), passed("c.d"), next.clone()] {
+                console.on_event(&event).unwrap();
+            }
+            said(&console)
+        };
+        assert_eq!(told(Level::Info), "[INFO]    ✓ 2 checks passed\n[INFO]  ▸ setup\n");
+        assert!(told(Level::Debug).starts_with("[DEBUG]   ✓ a.b: fine\n[DEBUG]   ✓ c.d: fine\n"));
+        assert_eq!(told(Level::Warning), "");
     }
 
     #[test]

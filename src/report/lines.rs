@@ -32,8 +32,6 @@ impl Line {
 /// Tells the events of one deployment.
 pub(super) struct Narrator {
     log_place: Option<String>,
-    /// Whether checks that passed are told one by one.
-    in_detail: bool,
     /// Checks that passed since the last line.
     passed: usize,
     /// Who said the last line of foreign output, so that it is named once.
@@ -44,32 +42,29 @@ pub(super) struct Narrator {
 }
 
 impl Narrator {
-    pub(super) fn new(log_place: Option<String>, in_detail: bool) -> Self {
-        Self { log_place, in_detail, passed: 0, speaker: None, muted: Vec::new(), failures: Vec::new() }
+    pub(super) fn new(log_place: Option<String>) -> Self {
+        Self { log_place, passed: 0, speaker: None, muted: Vec::new(), failures: Vec::new() }
     }
 
     pub(super) fn muted(&mut self, muted: Muted) {
         self.muted.push(muted);
     }
 
-    /// Returns the lines for one event; none for what is shown by another. Checks before the deployment that passed are
-    /// counted: what is wrong must not drown in them.
-    pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
-        match &event.kind {
-            EventKind::FindingReported { finding }
-                if finding.severity == Severity::Passed && !self.in_detail =>
-            {
-                self.passed += 1;
-                Vec::new()
-            }
-            // Findings come in a row.
-            EventKind::FindingReported { .. } => self.told(event),
-            _ => {
-                let mut lines = self.count_of_passed();
-                lines.extend(self.told(event));
-                lines
-            }
+    /// Hears an event that is too light to be shown: checks before the deployment that passed are counted, so that
+    /// what is wrong does not drown in them.
+    pub(super) fn count(&mut self, event: &Event) {
+        if let EventKind::FindingReported { finding } = &event.kind {
+            self.passed += usize::from(finding.severity == Severity::Passed);
         }
+    }
+
+    /// Returns the lines for one event; none for what is shown by another.
+    pub(super) fn lines(&mut self, event: &Event) -> Vec<Line> {
+        // Findings come in a row, and their number after them.
+        let is_finding = matches!(event.kind, EventKind::FindingReported { .. });
+        let mut lines = if is_finding { Vec::new() } else { self.count_of_passed() };
+        lines.extend(self.told(event));
+        lines
     }
 
     fn count_of_passed(&mut self) -> Vec<Line> {
