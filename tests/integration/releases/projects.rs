@@ -10,7 +10,18 @@ use crate::support::{Project, needs, output};
 impl Shop {
     /// The same app on the same host, from another directory.
     fn by_hand(&self) -> ByHand {
-        ByHand { project: Project::new("shop"), port: self.port }
+        ByHand { project: Project::new("shop"), port: self.port, file: self.own_file() }
+    }
+
+    /// A compose file that no other test has: what runs by hand would be a neighbour of them all.
+    fn own_file(&self) -> String {
+        format!("{}.yml", self.host.app())
+    }
+
+    fn compose_own_web(&self, keys: &str) {
+        let file = self.own_file();
+        self.configure(&format!("compose_file: {file}"));
+        self.project.file(&file, filled(&format!("services: {{ web: {} }}\n", web(keys)), self.port));
     }
 }
 
@@ -18,17 +29,18 @@ impl Shop {
 struct ByHand {
     project: Project,
     port: u16,
+    file: String,
 }
 
 impl ByHand {
     fn compose_web(&self, keys: &str) {
-        self.project
-            .file("compose.yaml", filled(&format!("services: {{ web: {} }}\n", web(keys)), self.port));
+        self.project.file(&self.file, filled(&format!("services: {{ web: {} }}\n", web(keys)), self.port));
     }
 
     fn compose_by_hand(&self, project: &str) {
         let mut command = Command::new("docker");
-        command.args(["compose", "-p", project, "up", "-d", "--quiet-pull"]).current_dir(self.project.path());
+        command.args(["compose", "-p", project, "-f", &self.file, "up", "-d", "--quiet-pull"]);
+        command.current_dir(self.project.path());
         output(&mut command);
     }
 }
@@ -89,7 +101,7 @@ fn what_ran_before_us_is_asked_about_then_adopted_with_a_release_to_return_to() 
     let id = shop.id("web");
 
     shop.project.file("conf/a", "as deployed\n");
-    shop.compose_web(&keys("${VERSION}"));
+    shop.compose_own_web(&keys("${VERSION}"));
     let refused = shop.deploy("1").exits(3);
     assert_eq!(findings(&refused, "project.neighbour").len(), 1);
     refused.says(&["it is this app: `--adopt`", &format!("project: {name}-2")]);
@@ -121,7 +133,7 @@ fn what_ran_before_us_under_another_name_or_from_files_that_are_gone_says_so() {
     by_hand.compose_web("environment: {VERSION: by-hand}");
     by_hand.compose_by_hand(&old);
     drop(by_hand);
-    shop.compose_web("environment: {VERSION: \"${VERSION}\"}");
+    shop.compose_own_web("environment: {VERSION: \"${VERSION}\"}");
     let refused = shop.deploy("1").exits(3);
     refused.says(&[&format!("project: {old}"), "`--adopt`", &format!("project: {}", shop.name())]);
 
