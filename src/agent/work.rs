@@ -268,7 +268,9 @@ fn effect(stage: Stage) -> Result<&'static str, &'static str> {
         | Stage::Pulling
         | Stage::Building
         | Stage::BackingUp => Ok("stopping before anything is switched; the running release is not touched"),
-        Stage::Deploying | Stage::Verifying => Ok("going back to the release before"),
+        Stage::Deploying | Stage::Verifying => {
+            Ok("going back to the release before; of a first deployment, what was started is stopped")
+        }
         Stage::Complete => Err(TOO_LATE),
         Stage::RollingBack | Stage::RolledBack | Stage::Failed => {
             Err("the deployment has failed and is going back already; a cancel changes nothing")
