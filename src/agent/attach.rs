@@ -437,9 +437,7 @@ pub(super) fn context_of(job: &Job) -> Context {
 
 /// Returns a redactor of the secrets that a job carries.
 pub(super) fn redactor_of(job: &Job) -> Redactor {
-    let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
-    let secrets = layers.filter(|(name, _)| job.variables.secret_names.contains(*name));
-    Redactor::new(secrets.map(|(_, value)| value.as_str()))
+    Redactor::new(job.variables.secret_values())
 }
 
 /// Connects to what a scene needs.

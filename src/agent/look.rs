@@ -7,7 +7,6 @@ use super::attach::Refusal;
 use crate::executor::blobs::Blob;
 use crate::executor::compose::mounts::{self, Mounts};
 use crate::executor::compose::{self as compose_executor, Scene};
-use crate::health;
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
@@ -136,17 +135,8 @@ fn elsewhere(mut model: ComposeModel, project_dir: &Path, mounts: &Mounts) -> Co
 
 /// A check that cannot be asked is a mistake of the configuration: it is told before anything is touched.
 fn unaskable(job: &Job, model: &ComposeModel, scene: &Scene) -> Option<Finding> {
-    let services = health::ServiceFacts::of_model(model, &job.app.one_shot);
-    let environment = &job.environment;
-    let planned = health::plan_checks(
-        &job.app.health,
-        &services,
-        &scene.site.project,
-        environment.name.as_str(),
-        environment.profile,
-        &scene.variables.values,
-        &scene.site.project_dir,
-    );
+    let (app, environment) = (&job.app, &job.environment);
+    let planned = scene.site.checks(&app.health, model, &app.one_shot, environment, &scene.variables);
     let failure = planned.err()?.report();
     Some(Finding::error(&failure.code, failure.message, failure.hint.unwrap_or_default()))
 }

@@ -88,17 +88,8 @@ async fn health_answer(job: &Job, layout: &Layout) -> Result<HealthAnswer, Refus
 /// Asks today's checks of what runs.
 async fn ask(job: &Job, docker: &Docker, scene: &Scene) -> Result<HealthReport, Refusal> {
     let model = scene.model.as_ref().map_err(|error| Refusal::of(error.report()))?;
-    let services = health::ServiceFacts::of_model(model, &job.app.one_shot);
-    let environment = &job.environment;
-    let checks = health::plan_checks(
-        &job.app.health,
-        &services,
-        &scene.site.project,
-        environment.name.as_str(),
-        environment.profile,
-        &scene.variables.values,
-        &scene.site.project_dir,
-    );
+    let (app, environment) = (&job.app, &job.environment);
+    let checks = scene.site.checks(&app.health, model, &app.one_shot, environment, &scene.variables);
     let checks = checks.map_err(|error| Refusal::of(error.report()))?;
     Ok(health::ask_once(&checks, docker).await)
 }

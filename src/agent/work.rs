@@ -206,7 +206,7 @@ fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
     let layout = Layout::of(&job.app.name, &job.environment);
     let current = layout.current_release().and_then(|id| crate::executor::compose::load(&layout, &id).ok());
     let before = current.and_then(|release| release_variables(&layout, &release));
-    let mut values: Vec<String> = job_secrets(job);
+    let mut values: Vec<String> = job.variables.secret_values().map(str::to_owned).collect();
     values.extend(scene.iter().flat_map(|scene| scene.variables.secret_values().map(str::to_owned)));
     values.extend(
         before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()),
@@ -216,14 +216,6 @@ fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
         *shared = redactor.clone();
     }
     redactor
-}
-
-fn job_secrets(job: &Job) -> Vec<String> {
-    let layers = job.variables.below_host.iter().chain(&job.variables.above_host);
-    layers
-        .filter(|(name, _)| job.variables.secret_names.contains(*name))
-        .map(|(_, value)| value.clone())
-        .collect()
 }
 
 fn release_variables(

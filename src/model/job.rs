@@ -32,6 +32,14 @@ pub struct Job {
     pub requester: Requester,
 }
 
+impl Variables {
+    /// Returns the values of the secrets among them, of every layer.
+    pub fn secret_values(&self) -> impl Iterator<Item = &str> {
+        let layers = self.below_host.iter().chain(&self.above_host);
+        layers.filter(|(name, _)| self.secret_names.contains(*name)).map(|(_, value)| value.as_str())
+    }
+}
+
 impl Job {
     /// Returns the job as it may rest on disk: without variables and without its bundle.
     #[must_use]

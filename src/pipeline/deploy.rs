@@ -74,14 +74,9 @@ impl Run {
     /// Asks a release's checks once; nothing when they cannot be asked.
     async fn ask_once(&self, ready: &Ready) -> Option<HealthReport> {
         let app = &ready.release.app;
-        let checks = self.executor.checks(
-            &app.health,
-            &ready.model,
-            &ready.site,
-            &app.one_shot,
-            &self.job.environment,
-            &ready.variables,
-        );
+        let environment = &self.job.environment;
+        let checks =
+            ready.site.checks(&app.health, &ready.model, &app.one_shot, environment, &ready.variables);
         Some(health::ask_once(&checks.ok()?, &self.executor.docker).await)
     }
 

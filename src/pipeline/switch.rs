@@ -8,7 +8,7 @@ use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
 use super::stop::Stop;
 use crate::event::{EventKind, ServiceChange};
-use crate::executor::compose::changes;
+use crate::executor::compose::{ExecutorError, changes};
 use crate::health;
 use crate::here;
 use crate::host::atomic;
@@ -147,14 +147,8 @@ impl Run {
     ) -> Result<HealthReport, Stop> {
         let one_shot = &target.release.app.one_shot;
         let environment = &self.job.environment;
-        let checks = self.executor.checks(
-            spec,
-            &target.model,
-            &target.site,
-            one_shot,
-            environment,
-            &target.variables,
-        )?;
+        let checks = target.site.checks(spec, &target.model, one_shot, environment, &target.variables);
+        let checks = checks.map_err(ExecutorError::from)?;
         let tell = |kind| self.emitter.emit(here!(), kind);
         let cancelled = async {
             if cancellable {

@@ -211,6 +211,23 @@ impl Site {
         }
     }
 
+    /// Returns the checks of this site's model, under the rules of an environment.
+    ///
+    /// # Errors
+    /// A check names a variable that has no value, or an address that is none.
+    pub fn checks(
+        &self,
+        spec: &HealthSpec,
+        model: &ComposeModel,
+        one_shot: &[String],
+        environment: &Environment,
+        variables: &Resolved,
+    ) -> Result<Vec<Check>, HealthError> {
+        let services = ServiceFacts::of_model(model, one_shot);
+        let (name, values) = (environment.name.as_str(), &variables.values);
+        plan_checks(spec, &services, &self.project, name, environment.profile, values, &self.project_dir)
+    }
+
     /// Returns where a release that is in place finds its files.
     pub fn of_release(layout: &Layout, release: &Release) -> Self {
         let home = layout.release(&release.id);
@@ -345,26 +362,6 @@ impl ComposeExecutor {
         }
         let text = self.redactor.redact(&harmless(line)).into_owned();
         self.emitter.emit(here!(), EventKind::LogLine { source: source.to_owned(), text });
-    }
-
-    /// Returns the checks of a model, under the rules of an environment.
-    ///
-    /// # Errors
-    /// A check names a variable that has no value.
-    pub fn checks(
-        &self,
-        spec: &HealthSpec,
-        model: &ComposeModel,
-        site: &Site,
-        one_shot: &[String],
-        environment: &Environment,
-        variables: &Resolved,
-    ) -> Result<Vec<Check>, ExecutorError> {
-        let services = ServiceFacts::of_model(model, one_shot);
-        let name = environment.name.as_str();
-        let directory = &site.project_dir;
-        let values = &variables.values;
-        Ok(plan_checks(spec, &services, &site.project, name, environment.profile, values, directory)?)
     }
 
     /// Returns the containers of the project.
