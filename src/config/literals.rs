@@ -18,7 +18,12 @@ pub(super) fn refuse(node: &Node, key: &str, problems: &mut Problems) {
                         &path,
                         "is a secret written into a file (it is not shown)",
                     );
-                    let accepted = format!("`{}` under `secrets`, or a value such as `${{NAME}}`", entry.key);
+                    let accepted = match path.as_str() {
+                        "notify.slack.webhook" => {
+                            "{ env: NAME }: the address stands in a variable".to_owned()
+                        }
+                        _ => format!("`{}` under `secrets`, or a value such as `${{NAME}}`", entry.key),
+                    };
                     problems.add(
                         problem
                             .accepted(accepted)

@@ -16,6 +16,7 @@ mod git;
 mod interpolate;
 mod literals;
 mod notices;
+mod notify;
 mod overrides;
 mod paths;
 mod problem;
@@ -36,6 +37,7 @@ use crate::model::{App, Environment, Finding, Variables, Version};
 use crate::text::Secret;
 
 pub use git::describe;
+pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
 pub use secret_names::looks_secret;

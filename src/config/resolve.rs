@@ -19,7 +19,7 @@ use super::select::{Project, default_name};
 use super::target::{Above, EnvironmentVars, Target, not_said, spellings};
 use super::variables::{Layers, Sources, secrets_of};
 use super::yaml::{Entry, Node, Value};
-use super::{Inputs, Resolved, Verb, bundle, notices};
+use super::{Inputs, Resolved, Verb, bundle, notices, notify};
 
 /// Returns the app, the environment and everything that goes with them, checked.
 ///
@@ -35,6 +35,7 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
             literals::refuse(root, "", &mut problems);
         }
     }
+    let slack = notify::read(project.files.deployments.root.as_ref(), &inputs.job, &mut problems);
     let chosen = project.choose_environment(inputs, &mut problems);
     let app = project.choose_app(inputs, &mut problems);
     let place = chosen.map(|(name, entry)| read_place(inputs, name, entry, &mut problems));
@@ -48,7 +49,10 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     let app_dir = app_directory(&project.root, &name, &written, &mut problems);
     let parts =
         Parts { inputs, name, place, version, app_dir: app_dir.unwrap_or_else(|| project.root.clone()) };
-    parts.finish(&mut written, problems)
+    let mut resolved = parts.finish(&mut written, problems)?;
+    resolved.secrets.extend(slack.iter().flat_map(notify::Slack::secrets));
+    resolved.secrets = dedup(resolved.secrets);
+    Ok(resolved)
 }
 
 /// Every path here has added a problem; should one forget to, an honest word is better than an empty list.
@@ -302,7 +306,7 @@ impl Parts<'_> {
             bundle: bundle_globs,
             bundle_exclude: exclude,
             notices,
-            secrets: dedup(secrets),
+            secrets,
         }
     }
 

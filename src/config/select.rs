@@ -76,9 +76,10 @@ impl Project {
 
     /// Checks the top level of both files: what must be right whichever app is selected.
     pub(super) fn check_shape(&self, problems: &mut Problems) {
+        let later = ["registries", "ledger"];
+        check_top(&self.files.deployments, &["deployments", "notify"], &later, problems);
         let later = ["registries", "notify", "ledger"];
-        check_top(&self.files.deployments, "deployments", &later, problems);
-        check_top(&self.files.environments, "environments", &later, problems);
+        check_top(&self.files.environments, &["environments"], &later, problems);
         for app in self.apps() {
             check_app(app, problems);
         }
@@ -160,10 +161,12 @@ fn entries<'a>(file: &'a File, key: &str) -> &'a [Entry] {
     file.root.as_ref().and_then(|root| root.get(key)).map(Node::entries).unwrap_or_default()
 }
 
-fn check_top(file: &File, key: &'static str, later: &[&str], problems: &mut Problems) {
+/// Checks the keys of a file; the first one is the map that it must have.
+fn check_top(file: &File, keys: &[&'static str], later: &[&str], problems: &mut Problems) {
     let (Some(root), Some(name)) = (&file.root, &file.name) else { return };
     let Some(section) = Section::of(root, "", problems) else { return };
-    section.only_or_extensions(&[key], later, problems);
+    section.only_or_extensions(keys, later, problems);
+    let Some(&key) = keys.first() else { return };
     match root.get(key).map(|node| &node.value) {
         Some(Value::Map(entries)) if !entries.is_empty() => {}
         Some(Value::Map(_) | Value::Null) | None => {

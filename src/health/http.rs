@@ -6,10 +6,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Response, Url, redirect};
+use reqwest::{Client, Response, Url, redirect};
 
 use super::answer::Answer;
 use super::tcp;
+use crate::host::http::http_builder;
 use crate::text::harmless;
 
 /// Most of a bad answer's body that is read, in bytes, and shown, in characters.
@@ -18,18 +19,13 @@ const SHOWN: usize = 200;
 
 /// Returns the client of all http checks, or why there can be none, in words.
 pub(super) fn client() -> Result<Client, String> {
-    let mut builder = Client::builder()
+    let builder = http_builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .user_agent(concat!("ffe-deploy/", env!("CARGO_PKG_VERSION")))
         // `localhost` never depends on the host's DNS.
         .resolve_to_addrs("localhost", &loopback());
-    // reqwest refuses to build without any CA certificate, also for plain http.
-    if rustls_native_certs::load_native_certs().certs.is_empty() {
-        let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        builder = builder.tls_certs_only(bundled.filter_map(|der| Certificate::from_der(der).ok()));
-    }
     builder.build().map_err(|error| format!("cannot make an HTTP client: {}", deepest(&error)))
 }
 

@@ -12,6 +12,7 @@ mod history;
 mod ids;
 mod job;
 pub mod labels;
+mod notify;
 mod outcome;
 mod release;
 mod stage;
@@ -34,6 +35,7 @@ pub(crate) use job::example_job;
 pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };
+pub use notify::NotifyOn;
 pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Status};
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
