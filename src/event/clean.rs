@@ -61,8 +61,9 @@ impl Cleaner<'_> {
             }
             EventKind::CheckFinished { check, asked, detail, .. } => self.each_line([check, asked, detail]),
             EventKind::BundleReceived { .. } => {}
-            EventKind::ImageReady { service, image, image_id, size_bytes: _, how: _ } => {
+            EventKind::ImageReady { service, image, image_id, size_bytes: _, digest, how: _ } => {
                 self.each_line([service, image, image_id]);
+                self.each_line(digest);
             }
             EventKind::BackupCreated { path, sha256, includes, .. } => {
                 self.each_line([path, sha256]);

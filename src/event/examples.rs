@@ -119,13 +119,14 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
     vec![
         (
             Agent,
-            Stage::Building,
+            Stage::Pulling,
             EventKind::ImageReady {
                 service: "backend".into(),
-                image: "shop-backend".into(),
+                image: "ghcr.io/three-rivers-tech/shop-backend:1.4.0".into(),
                 image_id: "sha256:9f86d081884c7d65".into(),
                 size_bytes: 152_300_000,
-                how: ImageHow::Built,
+                digest: Some("sha256:60303ae22b998861".into()),
+                how: ImageHow::Pulled,
             },
         ),
         (

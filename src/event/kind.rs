@@ -101,6 +101,9 @@ pub enum EventKind {
         image_id: String,
         /// Its size on disk.
         size_bytes: u64,
+        /// Its digest in a registry (`sha256:…`), when one has it.
+        #[serde(default)]
+        digest: Option<String>,
         /// How it came.
         how: ImageHow,
     },

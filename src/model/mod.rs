@@ -14,6 +14,7 @@ mod job;
 pub mod labels;
 mod notify;
 mod outcome;
+pub mod reference;
 mod release;
 mod stage;
 mod verdict;

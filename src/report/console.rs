@@ -233,7 +233,7 @@ mod tests {
             "[WARN]    ! host.disk: 8.1 GB are free; 20 GB are recommended\n",
             "            → free space below /srv\n",
             "[INFO]    docker compose build\n          │ #7 [backend 2/4] RUN pip install",
-            "[INFO]    image of backend: shop-backend built, 152.3 MB\n",
+            "[INFO]    image of backend: ghcr.io/three-rivers-tech/shop-backend:1.4.0 pulled, 152.3 MB, 60303ae22b99\n",
             "[INFO]  ✓ deploying  4.3 s\n",
             "[ERROR]   ✗ backend is unhealthy\n",
             "its last 2 log lines:\n          │ Traceback (most recent call last):\n          │ KeyError: 'DB_URL'\n",

@@ -100,8 +100,11 @@ impl Narrator {
                 let sent = words::size(*sent_bytes);
                 vec![Line::first(level, format!("  bundle: {files} files, {sent_files} sent ({sent})"))]
             }
-            EventKind::ImageReady { service, image, size_bytes, how, image_id: _ } => {
-                vec![Line::first(level, image_text(service, image, *size_bytes, *how))]
+            EventKind::ImageReady { service, image, size_bytes, how, digest, image_id: _ } => {
+                let text = image_text(service, image, *size_bytes, *how);
+                let short = digest.as_ref().filter(|digest| !image.contains(digest.as_str()));
+                let digest = short.map(|digest| format!(", {}", words::short_digest(digest)));
+                vec![Line::first(level, format!("{text}{}", digest.unwrap_or_default()))]
             }
             EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => {
                 backup_lines(level, path, *size_bytes, sha256, includes)

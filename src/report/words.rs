@@ -32,6 +32,12 @@ pub fn size(bytes: u64) -> String {
     humansize::format_size(bytes, humansize::DECIMAL.decimal_places(1))
 }
 
+/// Returns the first 12 hex digits of a digest, as `docker` shows it.
+pub fn short_digest(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..12).unwrap_or(hex)
+}
+
 /// Returns what a verb has achieved, when it succeeded.
 pub fn achieved(verb: &str, changed: bool) -> &'static str {
     match (verb, changed) {

@@ -11,6 +11,7 @@ use crate::event::{EventKind, ImageHow};
 use crate::here;
 use crate::host::process::{self, Command, Finished, ProcessError};
 use crate::model::compose::{ComposeModel, Service};
+use crate::model::reference;
 use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, Release, Severity};
 
 /// Longest pull of one image.
@@ -103,7 +104,7 @@ impl ComposeExecutor {
         }
         let before = work.current.and_then(|release| release.images.get(name)).map(|image| &image.reference);
         let changed = before.is_some_and(|before| before != reference);
-        Ok(has_registry(reference) || !present || (changed && !is_ours(reference)))
+        Ok(reference::names_registry(reference) || !present || (changed && !is_ours(reference)))
     }
 
     async fn pull_service(&self, service: &str, reference: &str) -> Result<(), ExecutorError> {
@@ -114,7 +115,7 @@ impl ComposeExecutor {
                 self.say_image(service, reference, &facts, ImageHow::Pulled);
                 Ok(())
             }
-            (Err(source), Some(_)) if !has_registry(reference) => {
+            (Err(source), Some(_)) if !reference::names_registry(reference) => {
                 self.notice_base(reference, &source);
                 Ok(())
             }
@@ -309,10 +310,10 @@ impl ComposeExecutor {
                 .map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
         }
         Ok(PinnedImage {
+            repo_digest: repo_digest(&reference, facts),
             reference,
             id: facts.id.clone(),
             pin,
-            repo_digest: facts.repo_digests.first().cloned(),
             platform: facts.platform.clone(),
             built,
             size_bytes: facts.size_bytes,
@@ -340,7 +341,9 @@ impl ComposeExecutor {
     fn say_image(&self, service: &str, image: &str, facts: &ImageFacts, how: ImageHow) {
         let (service, image, image_id) = (service.to_owned(), image.to_owned(), facts.id.clone());
         let size_bytes = facts.size_bytes;
-        self.emitter.emit(here!(), EventKind::ImageReady { service, image, image_id, size_bytes, how });
+        let digest = repo_digest(&image, facts).and_then(|digest| Some(digest.split_once('@')?.1.to_owned()));
+        let ready = EventKind::ImageReady { service, image, image_id, size_bytes, digest, how };
+        self.emitter.emit(here!(), ready);
     }
 }
 
@@ -363,10 +366,21 @@ fn last(source: &ProcessError) -> String {
     }
 }
 
-/// Returns whether a reference names a registry: its first part has a dot or a port, or is `localhost`.
-/// (`postgres:16` and `org/app:1` are Docker Hub's short forms.)
-fn has_registry(reference: &str) -> bool {
-    reference.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+/// Returns `repository@sha256:…` under which a registry has an image: what the reference says itself, else the digest
+/// in its own repository. One image can have digests in several.
+fn repo_digest(reference: &str, facts: &ImageFacts) -> Option<String> {
+    if reference.starts_with("sha256:") {
+        return facts.repo_digests.first().cloned();
+    }
+    let repository = reference::repository(reference);
+    if let Some((_, digest)) = reference.split_once('@') {
+        return Some(format!("{repository}@{digest}"));
+    }
+    let full = reference::familiar(repository);
+    let digests = facts.repo_digests.iter();
+    let of_it =
+        |known: &&String| known.split_once('@').is_some_and(|(name, _)| reference::familiar(name) == full);
+    digests.clone().find(of_it).cloned()
 }
 
 /// Our own pins are never in a registry.
@@ -421,16 +435,6 @@ mod tests {
         let dockerfile = "ARG NODE=20-alpine\nFROM --platform=$BUILDPLATFORM node:${NODE} AS build\nRUN true\n\
             from build as test\nFROM scratch\nFROM nginx:1.25-alpine\nFROM $UNKNOWN\n";
         assert_eq!(from_images(dockerfile), ["node:20-alpine", "nginx:1.25-alpine"]);
-    }
-
-    #[test]
-    fn only_references_that_name_a_registry_are_asked_for_each_time() {
-        for yes in ["ghcr.io/org/app:1", "127.0.0.1:5000/app", "localhost/app"] {
-            assert!(has_registry(yes), "{yes}");
-        }
-        for no in ["postgres:16", "org/app:1", "app"] {
-            assert!(!has_registry(no), "{no}");
-        }
     }
 
     #[test]
