@@ -1,6 +1,6 @@
 //! Why the runner itself ends a job, in words: for all that the host has no last word on.
 
-use crate::model::{DeploymentId, ErrorKind, FailureReport, Outcome, Severity};
+use crate::model::{DeploymentId, ErrorKind, FailureReport, Outcome, Particular, Severity};
 use crate::remote::RemoteError;
 use crate::remote::session::SessionError;
 
@@ -43,8 +43,15 @@ pub(super) fn refused(findings: &[crate::model::Finding]) -> Own {
         code: finding.rule.clone(),
         message: finding.message.clone(),
         hint: finding.hint.clone(),
+        particulars: particular(finding).into_iter().collect(),
     });
     Own::Ended(Outcome::Refused, failures.collect())
+}
+
+/// A finding about something in a file, with its place.
+fn particular(finding: &crate::model::Finding) -> Option<Particular> {
+    let place = finding.place.clone()?;
+    Some(Particular { message: finding.message.clone(), place: Some(place) })
 }
 
 /// The documents' kind of a finding: a missing variable is the configuration's fault (R003-45).

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use crate::model::{ErrorKind, Exit, FailureReport};
+use crate::model::{ErrorKind, Exit, FailureReport, Particular, Place};
 use crate::text::harmless;
 
-use super::yaml::Place;
+use super::yaml;
 
 /// One thing that is wrong, and what would be right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Problem {
 
 impl Problem {
     /// Returns a problem of a place in a file.
-    pub(super) fn at(place: &Place, key: &str, message: impl Into<String>) -> Self {
+    pub(super) fn at(place: &yaml::Place, key: &str, message: impl Into<String>) -> Self {
         Self {
             file: Some(place.file.to_string()),
             line: Some(place.line),
@@ -70,6 +70,31 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Returns it as failures carry it: the place apart from the words.
+    fn particular(&self) -> Particular {
+        let place = self.file.as_ref().map(|file| Place {
+            file: harmless(file),
+            line: self.line.filter(|_| self.column.is_some()),
+            column: self.column,
+        });
+        Particular { message: self.without_place(), place }
+    }
+
+    /// Returns the words that stand behind the place.
+    fn without_place(&self) -> String {
+        let mut text = self.key.as_ref().map(|key| format!("`{}` ", harmless(key))).unwrap_or_default();
+        text.push_str(&harmless(&self.message));
+        for (word, value) in [("found", &self.found), ("accepted", &self.accepted), ("try", &self.suggestion)]
+        {
+            if let Some(value) = value {
+                text.push_str(&format!("; {word}: {}", harmless(value)));
+            }
+        }
+        text
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
@@ -79,17 +104,7 @@ impl fmt::Display for Problem {
             }
             out.write_str(": ")?;
         }
-        if let Some(key) = &self.key {
-            write!(out, "`{}` ", harmless(key))?;
-        }
-        out.write_str(&harmless(&self.message))?;
-        for (word, value) in [("found", &self.found), ("accepted", &self.accepted), ("try", &self.suggestion)]
-        {
-            if let Some(value) = value {
-                write!(out, "; {word}: {}", harmless(value))?;
-            }
-        }
-        Ok(())
+        out.write_str(&self.without_place())
     }
 }
 
@@ -130,9 +145,10 @@ impl ConfigError {
     /// Returns the failure as events and people read it.
     pub fn report(&self) -> FailureReport {
         match self {
-            Self::Invalid(_) => {
+            Self::Invalid(problems) => {
                 FailureReport::new(ErrorKind::ConfigurationError, "config.invalid", self.to_string())
                     .hint("correct what is named above, then run the command again")
+                    .about(problems.iter().map(Problem::particular))
             }
             Self::Refused(report) => report.clone(),
         }

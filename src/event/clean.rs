@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{DeploymentResult, Event, EventKind};
+use super::{DeploymentResult, Event, EventKind, ImageChange};
 use crate::model::{CheckResult, FailureReport, Finding};
 use crate::text::{Redactor, harmless, harmless_lines};
 
@@ -61,6 +61,14 @@ impl Cleaner<'_> {
             }
             EventKind::CheckFinished { check, asked, detail, .. } => self.each_line([check, asked, detail]),
             EventKind::BundleReceived { .. } => {}
+            EventKind::ReleaseCompared { release, previous_release, images, files } => {
+                self.line(release);
+                self.each_line(previous_release);
+                self.images(images);
+                [&mut files.added, &mut files.changed, &mut files.removed]
+                    .into_iter()
+                    .for_each(|names| self.lines(names));
+            }
             EventKind::ImageReady { service, image, image_id, size_bytes: _, digest, how: _ } => {
                 self.each_line([service, image, image_id]);
                 self.each_line(digest);
@@ -124,6 +132,17 @@ impl Cleaner<'_> {
         self.names(&mut result.urls, Self::line);
     }
 
+    fn images(self, images: &mut Vec<ImageChange>) {
+        images.truncate(MOST_ITEMS);
+        for change in images {
+            self.line(&mut change.service);
+            for image in change.before.iter_mut().chain(&mut change.after) {
+                self.each_line([&mut image.image, &mut image.image_id]);
+                self.each_line(&mut image.digest);
+            }
+        }
+    }
+
     fn check(self, check: &mut CheckResult) {
         self.each_line([&mut check.name, &mut check.asked, &mut check.detail]);
     }
@@ -133,12 +152,18 @@ impl Cleaner<'_> {
         self.text(&mut finding.message);
         finding.hint.iter_mut().for_each(|hint| self.text(hint));
         self.names(&mut finding.details, Self::text);
+        finding.place.iter_mut().for_each(|place| self.line(&mut place.file));
     }
 
     fn failure(self, failure: &mut FailureReport) {
         self.line(&mut failure.code);
         self.text(&mut failure.message);
         failure.hint.iter_mut().for_each(|hint| self.text(hint));
+        failure.particulars.truncate(MOST_ITEMS);
+        for particular in &mut failure.particulars {
+            self.text(&mut particular.message);
+            particular.place.iter_mut().for_each(|place| self.line(&mut place.file));
+        }
     }
 
     fn names<T>(self, map: &mut BTreeMap<String, T>, clean: fn(Self, &mut T)) {

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{DeploymentResult, Event, EventKind, ImageHow, Origin, SCHEMA, ServiceChange, Span, SpanStatus};
+use super::{
+    DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, ImageName, Origin, SCHEMA,
+    ServiceChange, Span, SpanStatus,
+};
 use crate::model::{
     CheckResult, ErrorKind, FailureReport, Finding, HealthReport, Outcome, Severity, Stage, StageOutcome,
     Verdict,
@@ -140,6 +143,7 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
                 retention_days: 7,
             },
         ),
+        (Agent, Stage::Deploying, compared()),
         (
             Agent,
             Stage::Deploying,
@@ -190,6 +194,25 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
             },
         ),
     ]
+}
+
+fn compared() -> EventKind {
+    let image =
+        |id: &str| ImageName { image: "shop-backend".into(), image_id: format!("sha256:{id}"), digest: None };
+    EventKind::ReleaseCompared {
+        release: "deploy-20261121064000-1b9d6bcd".into(),
+        previous_release: Some("deploy-20261120120000-7c9e6679".into()),
+        images: vec![ImageChange {
+            service: "backend".into(),
+            before: Some(image("60303ae22b998861")),
+            after: Some(image("9f86d081884c7d65")),
+        }],
+        files: FileChanges {
+            changed_count: 1,
+            changed: vec!["config/shop.yaml".into()],
+            ..FileChanges::default()
+        },
+    }
 }
 
 fn end() -> Vec<(Origin, Stage, EventKind)> {

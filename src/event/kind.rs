@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DeploymentResult;
-use crate::model::{ErrorKind, FailureReport, Finding, Outcome, Severity, StageOutcome, Verdict};
+use crate::model::{
+    ErrorKind, FailureReport, Finding, Outcome, Particular, Place, Severity, StageOutcome, Verdict,
+};
 
 /// What happened. Never a request, never a rendered sentence.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +92,17 @@ pub enum EventKind {
         sent_files: u64,
         /// Bytes of those.
         sent_bytes: u64,
+    },
+    /// A release was compared with the one that it replaces, before the switch.
+    ReleaseCompared {
+        /// The one that comes.
+        release: String,
+        /// The one that goes; absent when nothing ran.
+        previous_release: Option<String>,
+        /// Services whose image is another one now, or that come or go.
+        images: Vec<ImageChange>,
+        /// Files of the project that are otherwise.
+        files: FileChanges,
     },
     /// An image is there, pulled or built.
     ImageReady {
@@ -226,6 +239,9 @@ struct FindingFields {
     /// The specific issues, by name (R000-67).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     details: BTreeMap<String, String>,
+    /// Where it is written, when it is about something in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
 }
 
 /// The keys of a failure on an event's line, where `message` is the event's own.
@@ -241,6 +257,9 @@ struct FailureFields {
     message: String,
     /// What to do next: an order the reader can carry out.
     hint: Option<String>,
+    /// The single things that it is about, each with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    particulars: Vec<Particular>,
 }
 
 /// A stage as a span (R000-47).
@@ -274,6 +293,45 @@ pub enum ImageHow {
     Built,
     /// It was there.
     Present,
+}
+
+/// Another image of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageChange {
+    /// The service.
+    pub service: String,
+    /// What it had; absent when it is new.
+    pub before: Option<ImageName>,
+    /// What it gets; absent when it goes.
+    pub after: Option<ImageName>,
+}
+
+/// An image, by its name and by what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageName {
+    /// What the compose file says.
+    pub image: String,
+    /// Its id (`sha256:…`).
+    pub image_id: String,
+    /// Digest in its registry, when it came from one.
+    pub digest: Option<String>,
+}
+
+/// Files of two releases, compared; their names, at most 100 of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileChanges {
+    /// How many came.
+    pub added_count: u64,
+    /// How many have another content.
+    pub changed_count: u64,
+    /// How many went.
+    pub removed_count: u64,
+    /// Those that came.
+    pub added: Vec<String>,
+    /// Those that have another content.
+    pub changed: Vec<String>,
+    /// Those that went.
+    pub removed: Vec<String>,
 }
 
 /// What happened to a service's container.

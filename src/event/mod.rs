@@ -23,7 +23,7 @@ mod words;
 
 pub use emitter::{Context, Emitter, Here, Sink};
 pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
-pub use kind::{EventKind, ImageHow, ServiceChange, Span, SpanStatus};
+pub use kind::{EventKind, FileChanges, ImageChange, ImageHow, ImageName, ServiceChange, Span, SpanStatus};
 pub use result::DeploymentResult;
 pub use schema::schema;
 

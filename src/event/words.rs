@@ -13,6 +13,7 @@ impl EventKind {
             | Self::HostTookOver { .. }
             | Self::StageStarted {}
             | Self::BundleReceived { .. }
+            | Self::ReleaseCompared { .. }
             | Self::ImageReady { .. }
             | Self::BackupCreated { .. }
             | Self::ServiceChanged { .. }
@@ -100,6 +101,18 @@ impl fmt::Display for EventKind {
                 write!(
                     out,
                     "bundle of {files} files is on the host; {sent_files} travelled ({sent_bytes} bytes)"
+                )
+            }
+            Self::ReleaseCompared { release, previous_release, images, files } => {
+                match previous_release {
+                    Some(before) => write!(out, "{release} compared with {before}: ")?,
+                    None => write!(out, "{release} is the first release: ")?,
+                }
+                let (added, changed, removed) = (files.added_count, files.changed_count, files.removed_count);
+                write!(
+                    out,
+                    "{} images differ; {added} files added, {changed} changed, {removed} removed",
+                    images.len()
                 )
             }
             Self::ImageReady { service, image, how, .. } => {

@@ -37,7 +37,7 @@ pub use job::{
     Action, Adopt, BundleEntry, EntryKind, Job, LogQuery, Manifest, Options, Requester, Variables, Version,
 };
 pub use notify::NotifyOn;
-pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Status};
+pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Particular, Status};
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
-pub use verdict::{CheckResult, Finding, HealthReport, Overall, Severity, Verdict};
+pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Verdict};

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Place;
+
 /// How a deployment ended; each has its own [`Exit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -168,18 +170,44 @@ pub struct FailureReport {
     pub message: String,
     /// What to do next: an order the reader can carry out.
     pub hint: Option<String>,
+    /// The single things that it is about, each with its place; empty when the message is all there is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub particulars: Vec<Particular>,
+}
+
+/// One of the things that a failure is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Particular {
+    /// What is wrong, without its place.
+    pub message: String,
+    /// Where it is written, when it is in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 impl FailureReport {
     /// Returns a report without a next step; add one with [`FailureReport::hint`].
     pub fn new(error_kind: ErrorKind, code: &str, message: impl Into<String>) -> Self {
-        Self { error_kind, code: code.to_owned(), message: message.into(), hint: None }
+        Self {
+            error_kind,
+            code: code.to_owned(),
+            message: message.into(),
+            hint: None,
+            particulars: Vec::new(),
+        }
     }
 
     /// Returns the report with the next step added.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the report with the single things that it is about.
+    #[must_use]
+    pub fn about(mut self, particulars: impl IntoIterator<Item = Particular>) -> Self {
+        self.particulars.extend(particulars);
         self
     }
 }

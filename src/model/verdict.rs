@@ -29,6 +29,19 @@ pub enum Severity {
     Error,
 }
 
+/// Where something is written: in a file of the project, by its path from the app's directory or the project's root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Place {
+    /// Path of the file, relative where it lies in the project.
+    pub file: String,
+    /// From 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// From 1, in characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+}
+
 /// What one preflight check found (R000-49).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -43,6 +56,9 @@ pub struct Finding {
     /// The specific issues, by name (R000-67).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
+    /// Where it is written, when it is about something in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 impl Finding {
@@ -62,13 +78,20 @@ impl Finding {
     }
 
     fn with(rule: &str, severity: Severity, message: String, hint: Option<String>) -> Self {
-        Self { rule: rule.to_owned(), severity, message, hint, details: BTreeMap::new() }
+        Self { rule: rule.to_owned(), severity, message, hint, details: BTreeMap::new(), place: None }
     }
 
     /// Returns the finding with a named detail added.
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<String>) -> Self {
         self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the finding with the place that it is about.
+    #[must_use]
+    pub fn at(mut self, place: Option<Place>) -> Self {
+        self.place = place.or(self.place);
         self
     }
 }

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod backing_up;
+mod compare;
 mod deploy;
 pub mod journal;
 mod operate;

@@ -100,6 +100,7 @@ impl Run {
         old: &[ContainerFacts],
     ) -> Result<Done<()>, Stop> {
         self.journal(Phase::Switching, before, Some(&target.release.id), &target.release.project, old)?;
+        self.tell_changes(&target.release, before);
         if manner.down_first {
             self.executor.down(&target.site, &[]).await?;
         }

@@ -50,11 +50,11 @@ fn changed<'a>(project: &Path, release: &'a Release, from: Option<&'a Release>) 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn release(files: &[(&str, &str)]) -> Release {
+    pub(in super::super) fn release(files: &[(&str, &str)]) -> Release {
         let job = crate::model::example_job();
         let kind = |content: &str| EntryKind::File(crate::executor::compose::digest::of_text(content));
         Release {

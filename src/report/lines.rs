@@ -1,7 +1,7 @@
 //! What the console says for each event, written to be read at three in the morning: what happened, what was not
 //! touched, and the next step. Nothing here is coloured or filtered.
 
-use super::{Muted, summary, words};
+use super::{Muted, story, summary, words};
 use crate::event::{DeploymentResult, Event, EventKind, ImageHow, Level};
 use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict};
 
@@ -94,12 +94,13 @@ impl Narrator {
                 vec![Line::first(level, text)]
             }
             EventKind::CheckFinished { .. } => {
-                check_result(&event.kind).map(|check| check_lines(level, &check)).unwrap_or_default()
+                story::check_result(&event.kind).map(|check| check_lines(level, &check)).unwrap_or_default()
             }
             EventKind::BundleReceived { files, sent_files, sent_bytes } => {
                 let sent = words::size(*sent_bytes);
                 vec![Line::first(level, format!("  bundle: {files} files, {sent_files} sent ({sent})"))]
             }
+            EventKind::ReleaseCompared { .. } => Vec::new(),
             EventKind::ImageReady { service, image, size_bytes, how, digest, image_id: _ } => {
                 let text = image_text(service, image, *size_bytes, *how);
                 let short = digest.as_ref().filter(|digest| !image.contains(digest.as_str()));
@@ -244,25 +245,6 @@ fn check_lines(level: Level, check: &CheckResult) -> Vec<Line> {
             lines
         }
     }
-}
-
-/// The event's fields as the result that they are.
-fn check_result(kind: &EventKind) -> Option<CheckResult> {
-    let EventKind::CheckFinished { check, verdict, latency_ms, waited_ms, attempts, asked, detail, optional } =
-        kind
-    else {
-        return None;
-    };
-    Some(CheckResult {
-        name: check.clone(),
-        verdict: *verdict,
-        optional: *optional,
-        latency_ms: *latency_ms,
-        waited_ms: *waited_ms,
-        attempts: *attempts,
-        asked: asked.clone(),
-        detail: detail.clone(),
-    })
 }
 
 fn backup_lines(level: Level, path: &str, size: u64, sha256: &str, includes: &[String]) -> Vec<Line> {
