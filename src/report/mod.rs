@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::event::{Event, Sink};
+use crate::event::{Event, EventKind, Sink};
 
 pub mod console;
 pub mod diagnostics;
@@ -14,12 +14,14 @@ pub mod human;
 pub mod json;
 mod lines;
 mod rotating;
+pub mod story;
 pub mod summary;
 pub mod words;
 
 pub use console::{Console, ConsoleSettings, LogFormat, LogFormatError};
 pub use diagnostics::{Bridge, DiagnosticsSettings};
 pub use event_log::EventLog;
+pub use story::{Notified, Setting, Story};
 
 /// Shows events to one audience: a log, the pull request, a channel, the ledger.
 pub trait Reporter: Send {
@@ -37,6 +39,22 @@ pub trait Reporter: Send {
     /// # Errors
     /// As [`Reporter::on_event`].
     fn tick(&mut self, _now: Instant) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// Tells it that the run is over, after its last event: here are all the facts.
+    ///
+    /// # Errors
+    /// As [`Reporter::on_event`].
+    fn on_end(&mut self, _story: &Story) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// Tells it, after the end, whether an audience that is told by message got its message.
+    ///
+    /// # Errors
+    /// As [`Reporter::on_event`].
+    fn on_notified(&mut self, _notified: &Notified) -> Result<(), ReportError> {
         Ok(())
     }
 
@@ -89,11 +107,12 @@ pub struct Muted {
 #[derive(Default)]
 pub struct Hub {
     slots: Vec<Slot>,
+    story: Story,
 }
 
 enum Slot {
     Live(Box<dyn Reporter>),
-    Muted(Muted),
+    Muted,
 }
 
 impl Hub {
@@ -112,41 +131,57 @@ impl Hub {
         self.slots.insert(0, Slot::Live(Box::new(reporter)));
     }
 
-    /// Tells every reporter. One that fails is muted and named; the deployment and the others go on.
+    /// Tells every reporter, and at the end of the run the whole story. One that fails is muted and named; the
+    /// deployment and the others go on.
     pub fn publish(&mut self, event: &Event) {
-        self.each(|reporter| reporter.on_event(event));
+        self.story.hear(event);
+        self.each(|reporter, _| reporter.on_event(event));
+        if let EventKind::DeploymentFinished { .. } = event.kind {
+            self.each(|reporter, story| reporter.on_end(story));
+        }
     }
 
     /// Tells every reporter that time passed; call it about once a second.
     pub fn tick(&mut self, now: Instant) {
-        self.each(|reporter| reporter.tick(now));
+        self.each(|reporter, _| reporter.tick(now));
     }
 
-    /// Returns the reporters that failed, for the summary at the end.
-    pub fn muted(&self) -> Vec<Muted> {
-        let muted = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Live(_) => None,
-            Slot::Muted(muted) => Some(muted.clone()),
-        });
-        muted.collect()
+    /// Tells every reporter whether an audience got its message.
+    pub fn notified(&mut self, notified: Notified) {
+        self.each(|reporter, _| reporter.on_notified(&notified));
+        self.story.notified.push(notified);
+    }
+
+    /// Returns the facts so far.
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// Takes in what is known besides the events.
+    pub fn setting(&mut self) -> &mut Setting {
+        &mut self.story.setting
     }
 
     /// Those that fail on being told of a failure are told of in turn; each can fail once, so this ends.
-    fn each(&mut self, mut tell: impl FnMut(&mut dyn Reporter) -> Result<(), ReportError>) {
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Reporter, &Story) -> Result<(), ReportError>) {
         let mut news = self.tell(&mut tell);
         while let Some(muted) = news.pop() {
-            news.extend(self.tell(&mut |reporter| reporter.on_muted(&muted)));
+            news.extend(self.tell(&mut |reporter, _| reporter.on_muted(&muted)));
         }
     }
 
-    fn tell(&mut self, tell: &mut dyn FnMut(&mut dyn Reporter) -> Result<(), ReportError>) -> Vec<Muted> {
+    fn tell(
+        &mut self,
+        tell: &mut dyn FnMut(&mut dyn Reporter, &Story) -> Result<(), ReportError>,
+    ) -> Vec<Muted> {
         let mut news = Vec::new();
         for slot in &mut self.slots {
             let Slot::Live(reporter) = slot else { continue };
-            if let Err(cause) = tell(reporter.as_mut()) {
+            if let Err(cause) = tell(reporter.as_mut(), &self.story) {
                 let muted = Muted { reporter: reporter.name(), cause: in_one_line(&cause) };
                 news.push(muted.clone());
-                *slot = Slot::Muted(muted);
+                self.story.muted.push(muted);
+                *slot = Slot::Muted;
             }
         }
         news
@@ -217,7 +252,7 @@ mod tests {
         }
         assert_eq!(*heard.lock().unwrap(), ["frail 1", "sound 1", "sound hears of frail", "sound 2"]);
         let cause = "could not write to /dev/full: ::error::disk full".to_owned();
-        assert_eq!(hub.muted(), [Muted { reporter: "frail", cause }]);
+        assert_eq!(hub.story().muted, [Muted { reporter: "frail", cause }]);
     }
 
     #[test]
@@ -226,6 +261,6 @@ mod tests {
         let mut hub = Hub::new();
         hub.add(EventLog::create(full).unwrap());
         hub.publish(&examples::all()[0]);
-        assert_eq!(hub.muted()[0].reporter, "event log");
+        assert_eq!(hub.story().muted[0].reporter, "event log");
     }
 }
