@@ -136,6 +136,7 @@ impl Wish {
             correlation_id: ids.1,
             action: self.action.clone(),
             app: resolved.app.clone(),
+            compose_files: resolved.compose_files.clone(),
             environment: resolved.environment.clone(),
             version: resolved.version.clone(),
             variables: resolved.variables.clone(),

@@ -1,10 +1,10 @@
-//! Which compose files a release has (C03), and the little that the runner reads of them: names of services and
-//! their `env_file`. What they mean is for Compose on the host to say.
+//! Which compose files a release has (C03), and the little that the runner reads of them: their name, names of services
+//! and their `env_file`. What they mean is for Compose on the host to say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::model::{ErrorKind, FailureReport, Profile};
+use crate::model::{ComposeFile, EnvFileRef, ErrorKind, FailureReport, Profile};
 
 use super::files::read_text;
 use super::interpolate::{Vars, fill_text};
@@ -138,30 +138,48 @@ fn service_names(path: &Path) -> Option<BTreeSet<String>> {
     Some(root.get("services")?.entries().iter().map(|entry| entry.key.clone()).collect())
 }
 
-/// Returns the env files that services name, relative to the app's directory; those that leave it are left out.
-pub(super) fn env_files(app_dir: &Path, files: &[String], variables: &Vars) -> BTreeSet<String> {
-    // Compose resolves paths from the directory of the first file.
-    let base = files.first().and_then(|file| file.rsplit_once('/')).map_or("", |(directory, _)| directory);
-    let roots = files.iter().filter_map(|file| load(&app_dir.join(file)));
-    let mut found = BTreeSet::new();
-    for root in roots {
-        let services = root.get("services").map(Node::entries).unwrap_or_default();
-        for env_file in services.iter().filter_map(|service| service.node.get("env_file")) {
-            let filled = named_paths(env_file).into_iter().filter_map(|path| fill_text(path, variables).ok());
-            found.extend(filled.filter_map(|path| paths::join(base, &path)));
-        }
-    }
-    found
+/// Reads what is to be known of the files.
+pub(super) fn read_all(app_dir: &Path, files: Vec<String>) -> Vec<ComposeFile> {
+    files.into_iter().map(|path| read(app_dir, path)).collect()
 }
 
-/// `env_file` in its forms: text, a list, and items with `path`.
-fn named_paths(node: &Node) -> Vec<&str> {
+/// A file that is too large to be read here is left to Compose.
+fn read(app_dir: &Path, path: String) -> ComposeFile {
+    let text = read_text(&app_dir.join(&path), yaml::LARGEST).unwrap_or_default();
+    let parsed = yaml::parse(&text, "", Tags::Ignored);
+    let broken_at = parsed.problems.first().and_then(|problem| problem.line.zip(problem.column));
+    let Some(root) = parsed.root else { return ComposeFile { path, broken_at, ..ComposeFile::default() } };
+    let name = root.get("name").and_then(Node::text).filter(|name| !name.contains('$')).map(str::to_owned);
+    let services = root.get("services").map(Node::entries).unwrap_or_default();
+    let named = services.iter().filter_map(|service| Some((service, service.node.get("env_file")?)));
+    let env_files = named.flat_map(|(service, node)| references(&service.key, node)).collect();
+    ComposeFile { path, name, env_files, broken_at }
+}
+
+/// `env_file` in its forms: text, a list, and items with `path` and `required`.
+fn references(service: &str, node: &Node) -> Vec<EnvFileRef> {
+    let reference = |path: &str, required| {
+        vec![EnvFileRef { service: service.to_owned(), path: path.to_owned(), required }]
+    };
     match &node.value {
-        Value::Scalar(scalar) => vec![&scalar.text],
-        Value::List(items) => items.iter().flat_map(named_paths).collect(),
-        Value::Map(_) => node.get("path").and_then(Node::text).into_iter().collect(),
+        Value::Scalar(scalar) => reference(&scalar.text, true),
+        Value::List(items) => items.iter().flat_map(|item| references(service, item)).collect(),
+        Value::Map(_) => {
+            let required = node.get("required").and_then(Node::text) != Some("false");
+            node.get("path").and_then(Node::text).map(|path| reference(path, required)).unwrap_or_default()
+        }
         Value::Null | Value::Broken => Vec::new(),
     }
+}
+
+/// Returns the env files that services name, relative to the app's directory; those that leave it are left out.
+pub(super) fn env_files(files: &[ComposeFile], variables: &Vars) -> BTreeSet<String> {
+    // Compose resolves paths from the directory of the first file.
+    let first = files.first().and_then(|file| file.path.rsplit_once('/'));
+    let base = first.map_or("", |(directory, _)| directory);
+    let named = files.iter().flat_map(|file| &file.env_files);
+    let filled = named.filter_map(|reference| fill_text(&reference.path, variables).ok());
+    filled.filter_map(|path| paths::join(base, &path)).collect()
 }
 
 /// Contents of the env files that exist and that git does not track.
@@ -180,4 +198,59 @@ pub(super) fn read_env_files(
         }
     }
     (contents, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text_as_file(text: &str) -> ComposeFile {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("compose.yml"), text).unwrap();
+        read(directory.path(), "compose.yml".to_owned())
+    }
+
+    #[test]
+    fn env_files_are_found_in_every_form() {
+        let text = "
+name: shop
+x-base: &base
+  env_file: [.env.production]
+services:
+  a: { <<: *base, image: x }
+  b: { env_file: one.env }
+  c:
+    env_file: [{ path: two.env, required: false }, 'three ${X:-y}.env']
+    ports: !reset []
+  d:
+  e: { image: x, environment: !override { A: b } }
+";
+        let file = read_text_as_file(text);
+        let listed: Vec<_> =
+            file.env_files.iter().map(|f| (f.service.as_str(), f.path.as_str(), f.required)).collect();
+        assert_eq!(
+            listed,
+            [
+                ("a", ".env.production", true),
+                ("b", "one.env", true),
+                ("c", "two.env", false),
+                ("c", "three ${X:-y}.env", true)
+            ]
+        );
+        assert_eq!((file.name.as_deref(), file.broken_at), (Some("shop"), None));
+    }
+
+    #[test]
+    fn a_broken_or_exploding_file_has_the_place_and_nothing_more() {
+        let deep = "[".repeat(100_000);
+        for text in
+            ["services:\n  a: {x: hunter2\n b: 3", "services:\n  a:\n    image: x\n   b: 3\n", deep.as_str()]
+        {
+            let file = read_text_as_file(text);
+            assert!(file.broken_at.is_some() && file.name.is_none(), "{file:?}");
+        }
+        let path = "compose.yml".to_owned();
+        assert_eq!(read_text_as_file(""), ComposeFile { path, ..ComposeFile::default() });
+        assert_eq!(read_text_as_file("name: shop-${TIER}").name, None);
+    }
 }

@@ -33,7 +33,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{App, Environment, Finding, Variables, Version};
+use crate::model::{App, ComposeFile, Environment, Finding, Variables, Version};
 use crate::text::Secret;
 
 pub use git::describe;
@@ -91,6 +91,8 @@ pub enum Verb {
 pub struct Resolved {
     /// What is deployed.
     pub app: App,
+    /// What is in its compose files.
+    pub compose_files: Vec<ComposeFile>,
     /// Where it lives on its host, and under which rules.
     pub environment: Environment,
     /// The machine.

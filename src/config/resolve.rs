@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::model::{App, AppName, CheckProbe, Environment, EnvironmentName, Placement, Profile, Version};
+use crate::model::{
+    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, Version,
+};
 use crate::text::Secret;
 
 use super::app::WrittenApp;
@@ -190,6 +192,7 @@ impl Parts<'_> {
         let git = git::look(&self.app_dir);
         let mut layers = self.layers(written, git, &mut problems);
         let files = self.compose_files(written, &layers);
+        let files = files.map(|files| compose::read_all(&self.app_dir, files));
         if let Ok(files) = &files {
             self.add_env_files(files, git, &mut layers, &mut problems);
         }
@@ -233,10 +236,10 @@ impl Parts<'_> {
         choice.files()
     }
 
-    fn add_env_files(&self, files: &[String], git: Git, layers: &mut Layers, problems: &mut Problems) {
+    fn add_env_files(&self, files: &[ComposeFile], git: Git, layers: &mut Layers, problems: &mut Problems) {
         let mut known = layers.variables.below_host.clone();
         known.extend(layers.variables.above_host.clone());
-        let mut paths = compose::env_files(&self.app_dir, files, &known);
+        let mut paths = compose::env_files(files, &known);
         paths.insert(".env".to_owned());
         paths.extend(spellings(self.place.name.as_str()).into_iter().map(|name| format!(".env.{name}")));
         let names: Vec<&str> = paths.iter().map(String::as_str).collect();
@@ -279,7 +282,7 @@ impl Parts<'_> {
         self,
         written: &mut WrittenApp,
         layers: Layers,
-        files: Vec<String>,
+        compose_files: Vec<ComposeFile>,
         target: Target,
         requires_confirmation: bool,
         git: Git,
@@ -290,6 +293,7 @@ impl Parts<'_> {
         }
         let written = std::mem::take(written);
         let mut bundle_globs = written.bundle.clone();
+        let files: Vec<String> = compose_files.iter().map(|file| file.path.clone()).collect();
         bundle_globs.extend(files.iter().map(|file| bundle::escaped(file)));
         let exclude = self.excluded(&written, git);
         let environment = self.environment(&target);
@@ -298,6 +302,7 @@ impl Parts<'_> {
         Resolved {
             environment,
             app: self.app(written, files, layers.compose_profiles),
+            compose_files,
             target,
             variables: layers.variables,
             version: self.version,

@@ -8,7 +8,7 @@
 //! - Its JSON leaves out services of inactive profiles, and what only they use.
 //! - It doubles every `$`, because it is meant to be read by Compose again.
 //! - The long form of `env_file` (`{path, required}`) is an error in 2.26.
-//! - YAML errors name no file, and a line that is one too small.
+//! - YAML errors name no file, and a line that is one too small: see `ComposeFile::broken_at`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,13 +85,9 @@ fn tail(said: &str) -> String {
 }
 
 impl ComposeError {
-    /// Returns it with the file that the words are about.
-    #[must_use]
-    pub fn in_file(self, file: &str) -> Self {
-        match self {
-            Self::Invalid { said } => Self::Invalid { said: format!("{file} is {said}") },
-            other => other,
-        }
+    /// Returns the error of a file that stops being YAML at this line and column; nothing of it is quoted.
+    pub fn not_yaml(file: &str, (line, column): (u32, u32)) -> Self {
+        Self::Invalid { said: format!("{file}:{line}:{column} is not readable as YAML") }
     }
 
     /// Returns the failure with its next step.
@@ -303,114 +299,15 @@ fn refused(call: &Call<'_>, said: &[String], redactor: &Redactor) -> ComposeErro
     // The bundle lies where nobody should have to look for it: files are named as the project names them.
     let text = text.replace(&format!("{}/", call.project_directory.display()), "");
     let names: Vec<String> = call.files.iter().map(|file| shown(call, file)).collect();
-    let place = match names.iter().any(|name| text.contains(name)) {
-        true => None,
-        false if text.starts_with("yaml: ") => yaml_place(call),
-        false => Some(names.join(", ")),
-    };
-    let told = place.map_or(text.clone(), |place| format!("{place}: {text}"));
+    let names_one = names.iter().any(|name| text.contains(name));
+    let told = if names_one { text } else { format!("{}: {text}", names.join(", ")) };
     let shown: String = harmless(&redactor.redact(&told)).chars().take(LONGEST_SAYING).collect();
     ComposeError::Invalid { said: shown }
-}
-
-/// Compose names no file when the YAML itself is broken: find the one that cannot be read, and where.
-fn yaml_place(call: &Call<'_>) -> Option<String> {
-    call.files.iter().find_map(|file| {
-        let text = std::fs::read_to_string(call.project_directory.join(file)).ok()?;
-        let error = serde_saphyr::from_str::<serde::de::IgnoredAny>(&text).err()?;
-        let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));
-        Some(format!("{}{}", shown(call, file), place.unwrap_or_default()))
-    })
 }
 
 /// A compose file as the project names it.
 fn shown(call: &Call<'_>, file: &Path) -> String {
     file.strip_prefix(call.project_directory).unwrap_or(file).display().to_string()
-}
-
-/// A file that a service names in `env_file`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EnvFileRef {
-    /// Service that names it.
-    pub service: String,
-    /// As written: relative to the compose file's project directory, variables not filled in.
-    pub path: String,
-    /// Whether Compose refuses to go on without it.
-    pub required: bool,
-}
-
-/// Returns the env files that the services of one compose file name, in a service's order: the last one wins. Anchors
-/// and merges are followed, `include` and
-/// `extends` not (a missing one there is [`ComposeError::EnvFileMissing`]).
-///
-/// # Errors
-/// It is not YAML, or `services` is not a map; the message names line and column, and quotes nothing.
-pub fn env_file_references(compose_file: &[u8]) -> Result<Vec<EnvFileRef>, ComposeError> {
-    let file: yaml::File = serde_saphyr::from_slice(compose_file).map_err(|error| {
-        let place = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
-        ComposeError::Invalid {
-            said: format!("not readable as YAML at {}", place.unwrap_or("its start".into())),
-        }
-    })?;
-    let mut found = Vec::new();
-    for (service, content) in file.services.unwrap_or_default() {
-        let listed = content.and_then(|content| content.env_file).map(yaml::EnvFiles::entries);
-        for (path, required) in listed.unwrap_or_default() {
-            found.push(EnvFileRef { service: service.clone(), path, required });
-        }
-    }
-    Ok(found)
-}
-
-/// The parts of a compose file that are read here.
-mod yaml {
-    use std::collections::BTreeMap;
-
-    use serde::Deserialize;
-
-    #[derive(Deserialize)]
-    pub(super) struct File {
-        #[serde(default)]
-        pub(super) services: Option<BTreeMap<String, Option<Service>>>,
-    }
-
-    #[derive(Deserialize)]
-    pub(super) struct Service {
-        #[serde(default)]
-        pub(super) env_file: Option<EnvFiles>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    pub(super) enum EnvFiles {
-        List(Vec<Entry>),
-        One(Entry),
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    pub(super) enum Entry {
-        Path(String),
-        Long {
-            path: String,
-            #[serde(default)]
-            required: Option<bool>,
-        },
-    }
-
-    impl EnvFiles {
-        pub(super) fn entries(self) -> Vec<(String, bool)> {
-            let entries = match self {
-                Self::List(entries) => entries,
-                Self::One(entry) => vec![entry],
-            };
-            let pair = |entry| match entry {
-                Entry::Path(path) => (path, true),
-                Entry::Long { path, required } => (path, required.unwrap_or(true)),
-            };
-            entries.into_iter().map(pair).collect()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -502,44 +399,6 @@ mod tests {
         assert_eq!(unset_variable("something else"), None);
     }
 
-    #[test]
-    fn env_files_are_found_in_every_form() {
-        let file = b"
-x-base: &base
-  env_file: [.env.production]
-services:
-  a: { <<: *base, image: x }
-  b: { env_file: one.env }
-  c:
-    env_file: [{ path: two.env, required: false }, 'three ${X:-y}.env']
-    ports: !reset []
-  d:
-  e: { image: x, environment: !override { A: b } }
-";
-        let found = env_file_references(file).unwrap();
-        let listed: Vec<_> =
-            found.iter().map(|f| (f.service.as_str(), f.path.as_str(), f.required)).collect();
-        assert_eq!(
-            listed,
-            [
-                ("a", ".env.production", true),
-                ("b", "one.env", true),
-                ("c", "two.env", false),
-                ("c", "three ${X:-y}.env", true)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_broken_or_exploding_file_is_an_error_without_its_text() {
-        let deep = "[".repeat(100_000);
-        for text in ["services:\n  a: {x: hunter2\n b: 3", "services: [hunter2]", deep.as_str()] {
-            let error = env_file_references(text.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains("line ") && !error.contains("hunter2"), "{error}");
-        }
-        assert_eq!(env_file_references(b"").unwrap(), []);
-    }
-
     fn real() -> bool {
         let there = process::is_installed("docker");
         if !there {
@@ -596,7 +455,7 @@ services:
             return;
         }
         for (text, wanted) in [
-            ("services:\n  a:\n    image: x\n   b: 3\n", "compose.yml:4"),
+            ("services:\n  a:\n    image: x\n   b: 3\n", "compose.yml: yaml: line "),
             ("services:\n  a: {image: x, imag: 3}\n", "Additional property imag is not allowed"),
             ("services:\n  a: {image: x, ports: [hunter2]}\n", "Invalid containerPort: ***"),
             ("services:\n  a: {image: '${X:?set it}'}\n", "required variable X is missing a value: set it"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, CorrelationId, DeploymentId, Environment, ReleaseId};
+use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, ReleaseId};
 
 /// One order to the agent. Holds secrets: it travels on pipes only, and is never written to disk or printed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Job {
     pub action: Action,
     /// With what.
     pub app: App,
+    /// What is in its compose files, as the runner has them.
+    #[serde(default)]
+    pub compose_files: Vec<ComposeFile>,
     /// Where, and under which rules.
     pub environment: Environment,
     /// Which version it is called.
@@ -262,6 +265,7 @@ pub(crate) fn example_job() -> Job {
         "allow_network_root": false,
     });
     Job {
+        compose_files: Vec::new(),
         deployment_id: "deploy-1".parse().unwrap(),
         correlation_id: "c".parse().unwrap(),
         action: Action::Deploy,

@@ -6,6 +6,7 @@
 mod answers;
 mod app;
 pub mod compose;
+mod compose_file;
 mod docker;
 mod environment;
 mod history;
@@ -27,6 +28,7 @@ pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, Preset,
     Requirements, SetupDirectory, SetupSpec,
 };
+pub use compose_file::{ComposeFile, EnvFileRef};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, Placement, Profile};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};

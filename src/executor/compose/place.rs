@@ -14,7 +14,7 @@ use crate::executor::blobs::Blob;
 use crate::executor::variables::Resolved;
 use crate::here;
 use crate::host::atomic::{self, WriteError};
-use crate::host::compose::env_file_references;
+use crate::host::compose::ComposeError;
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
 use crate::model::{BundleEntry, Job, PinnedImage, Release, ReleaseId, Severity, labels};
@@ -52,14 +52,16 @@ pub fn service_env_files(
     variables: &Resolved,
 ) -> Result<ServiceEnvFiles, ExecutorError> {
     let mut found = ServiceEnvFiles::default();
-    for file in &job.app.compose_files {
-        let Ok(text) = fs::read(project.join(file)) else { continue };
-        for reference in env_file_references(&text).map_err(|error| error.in_file(file))? {
+    for file in &job.compose_files {
+        if let Some(place) = file.broken_at {
+            return Err(ComposeError::not_yaml(&file.path, place).into());
+        }
+        for reference in &file.env_files {
             let path = reference.path.trim_start_matches("./").to_owned();
             let tracked = is_tracked(job, &path);
-            let order = found.order.entry(reference.service).or_default();
+            let order = found.order.entry(reference.service.clone()).or_default();
             if path.starts_with('/') || path.contains('$') || (tracked && layout.in_place().is_none()) {
-                order.push(Err(reference.path));
+                order.push(Err(reference.path.clone()));
                 continue;
             }
             let known = found.kept.iter().position(|kept| kept.path == path);

@@ -62,7 +62,7 @@ pub async fn of_project(
     let missing_env_files = service_files.missing;
     let links = link_env_files(&service_files.kept, project_dir)?;
     let site = Site {
-        project: project::name(&job.app, &job.environment, &variables, &files),
+        project: project::name(job, &variables),
         project_dir: project_dir.to_owned(),
         files,
         env_file: env.path(),

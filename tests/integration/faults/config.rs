@@ -104,7 +104,7 @@ fn a_compose_file_with_an_error_is_refused_with_its_name_and_line() {
     needs!("docker");
     let shop = Shop::new();
     for (text, said) in [
-        ("services:\n  backend:\n    image: [a\n", "line 3, column 12"),
+        ("services:\n  backend:\n    image: [a\n", "docker-compose.yml:3:12"),
         ("services:\n  backend:\n    imag: a\n", "imag"),
         ("services:\n  backend: {image: a, ports: [{}]}\n", "ports"),
         ("", "empty"),
