@@ -1,32 +1,21 @@
 //! Asks over HTTP: one GET an attempt on a fresh connection, no proxy, no redirects.
 
-use std::error::Error as _;
-use std::fmt::Display;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Response, Url};
 
 use super::answer::Answer;
-use super::tcp;
-use crate::host::http::http_builder;
-use crate::text::harmless;
-
-/// Most of a bad answer's body that is read, in bytes, and shown, in characters.
-const READ: usize = 4096;
-const SHOWN: usize = 200;
+use crate::host::http;
 
 /// Returns the client of all http checks, or why there can be none, in words.
 pub(super) fn client() -> Result<Client, String> {
-    let builder = http_builder()
+    let builder = http::http_builder()
         .no_proxy()
-        .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(0)
-        .user_agent(concat!("ffe-deploy/", env!("CARGO_PKG_VERSION")))
         // `localhost` never depends on the host's DNS.
         .resolve_to_addrs("localhost", &loopback());
-    builder.build().map_err(|error| format!("cannot make an HTTP client: {}", deepest(&error)))
+    builder.build().map_err(|error| format!("cannot make an HTTP client: {}", http::deepest(&error)))
 }
 
 /// The port of the URL is used where it says 0.
@@ -76,66 +65,21 @@ async fn judged(response: Response, wanted: Option<u16>) -> Answer {
     }
     let wanted = wanted.map(|wanted| format!(" instead of {wanted}")).unwrap_or_default();
     let to = redirected_to(&response).map(|to| format!(" to {to}")).unwrap_or_default();
-    let body = body_of(response).await;
+    let body = http::beginning_of(response).await;
     let said = if body.is_empty() { body } else { format!(": {body}") };
     Answer::NotYet(format!("{status}{to}{wanted}{said}"))
 }
 
 fn redirected_to(response: &Response) -> Option<String> {
     let location = response.headers().get(reqwest::header::LOCATION)?;
-    response.status().is_redirection().then(|| words_of(&String::from_utf8_lossy(location.as_bytes())))
-}
-
-/// What was read before the connection broke is worth showing, too.
-async fn body_of(mut response: Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < READ {
-        let Ok(Some(chunk)) = response.chunk().await else { break };
-        bytes.extend_from_slice(&chunk);
-    }
-    bytes.truncate(READ);
-    harmless(String::from_utf8_lossy(&bytes).trim()).chars().take(SHOWN).collect()
+    response.status().is_redirection().then(|| http::words_of(&String::from_utf8_lossy(location.as_bytes())))
 }
 
 fn in_words(error: &reqwest::Error) -> Answer {
     if error.is_builder() {
-        return Answer::Never(format!("not a URL that can be asked: {}", deepest(error)));
+        return Answer::Never(format!("not a URL that can be asked: {}", http::in_words(error)));
     }
-    let mut cause = error.source();
-    while let Some(found) = cause {
-        if let Some(words) = found.downcast_ref::<io::Error>().and_then(io_words) {
-            return Answer::NotYet(words);
-        }
-        if found.to_string() == "dns error" {
-            return Answer::NotYet(format!("cannot resolve the name: {}", deepest(found)));
-        }
-        cause = found.source();
-    }
-    Answer::NotYet(deepest(error))
-}
-
-/// I/O errors nest, and `source` skips what is inside; rustls hands its own up inside of kind `InvalidData`.
-fn io_words(error: &io::Error) -> Option<String> {
-    match error.get_ref() {
-        None => Some(tcp::in_words(error)),
-        Some(inner) => match inner.downcast_ref::<io::Error>() {
-            Some(nested) => io_words(nested),
-            None if error.kind() == io::ErrorKind::InvalidData => Some(format!("TLS: {}", words_of(inner))),
-            None => None,
-        },
-    }
-}
-
-fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    words_of(cause)
-}
-
-fn words_of(cause: &(impl Display + ?Sized)) -> String {
-    harmless(&cause.to_string()).chars().take(SHOWN).collect()
+    Answer::NotYet(http::in_words(error))
 }
 
 #[cfg(test)]
@@ -172,7 +116,7 @@ mod tests {
             panic!("500 is not well")
         };
         let shown = words.strip_prefix("500 Internal Server Error: ").unwrap();
-        assert_eq!(shown.chars().count(), SHOWN);
+        assert_eq!(shown.chars().count(), 200);
         assert!(!shown.contains("##[") && !shown.contains('\u{1b}'), "{shown}");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::answer::Answer;
-use crate::text::harmless;
+use crate::host::http::io_in_words;
 
 /// How long a connection must stay open when the server waits for the client to speak.
 const STAYS_OPEN: Duration = Duration::from_millis(200);
@@ -15,7 +15,7 @@ const STAYS_OPEN: Duration = Duration::from_millis(200);
 pub(super) async fn ask(address: &str, limit: Duration) -> Answer {
     match tokio::time::timeout(limit, TcpStream::connect(address)).await {
         Err(_) => Answer::NotYet(super::http::no_answer(limit)),
-        Ok(Err(error)) => Answer::NotYet(in_words(&error)),
+        Ok(Err(error)) => Answer::NotYet(io_in_words(&error)),
         Ok(Ok(stream)) => after_connecting(&stream).await,
     }
 }
@@ -24,18 +24,8 @@ async fn after_connecting(stream: &TcpStream) -> Answer {
     let mut byte = [0; 1];
     match tokio::time::timeout(STAYS_OPEN, stream.peek(&mut byte)).await {
         Ok(Ok(0)) => Answer::NotYet("connected, and closed by the other side at once".to_owned()),
-        Ok(Err(error)) => Answer::NotYet(format!("connected, then {}", in_words(&error))),
+        Ok(Err(error)) => Answer::NotYet(format!("connected, then {}", io_in_words(&error))),
         Ok(Ok(_)) | Err(_) => Answer::Good("connected".to_owned()),
-    }
-}
-
-/// Returns what an I/O error means to people.
-pub(super) fn in_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        std::io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
-        std::io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
-        _ => harmless(&error.to_string()),
     }
 }
 
