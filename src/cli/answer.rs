@@ -13,7 +13,7 @@ use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
     Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, RecoverAnswer,
-    ValidateAnswer,
+    RecoveredDeployment, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, How, RemoteError, Settings};
@@ -127,14 +127,16 @@ pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     print(&answer, output, Some(human::validate(found)));
 }
 
-/// Says what was recovered, or that there was nothing.
-pub(super) fn recovered(answer: &Value, output: Output) {
+/// Says what was recovered, or that there was nothing, and returns it.
+pub(super) fn recovered(answer: &Value, output: Output) -> Option<RecoveredDeployment> {
     let found: Option<RecoverAnswer> = serde_json::from_value(answer.clone()).ok();
-    let words = match found.and_then(|answer| answer.recovered) {
+    let found = found.and_then(|answer| answer.recovered);
+    let words = match &found {
         Some(ended) => format!("{} was unfinished and is ended now: {}", ended.deployment_id, ended.outcome),
         None => "nothing to recover: the last deployment has ended\n".to_owned(),
     };
     print(answer, output, Some(words));
+    found
 }
 
 /// Prints the apps and environments of the configuration.

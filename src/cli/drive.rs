@@ -4,22 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer;
-use super::args::Output;
 use super::order::Wish;
 use super::own::{self, Own};
 use super::signals::{Signals, patience};
+use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use crate::agent::protocol::{Frame, Reply};
-use crate::config::{Resolved, bundle};
+use crate::config::{self, Audience, Resolved, Slack, bundle};
 use crate::event::{DeploymentResult, Event, EventKind};
 use crate::here;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile, Severity, Stage,
-    StageOutcome, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile,
+    RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
 use crate::remote::{self, Agents, Remote, Settings};
+use crate::report::slack::Ended;
 use crate::text::Redactor;
 
 /// How long the host gets to acknowledge a cancel (DESIGN section 6).
@@ -51,21 +52,27 @@ pub(super) async fn drive(wish: Wish) -> Exit {
             return answer::fail(&own::log_failure(&error));
         }
     };
+    let audience = config::audience(&wish.inputs(&surroundings));
+    let secrets: Vec<_> = audience.slack.iter().flat_map(Slack::secrets).collect();
     let mut drive = Drive {
         wish,
         surroundings,
         telling,
         named: Named::default(),
-        redactor: Redactor::default(),
+        redactor: Redactor::new(secrets.iter().map(crate::text::Secret::reveal)),
+        audience,
         seen: 0,
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
-    // A job that is cancelled has seconds: its last word comes before the tidying.
-    let exit = drive.finish(ended);
-    if let Some(line) = line {
-        line.close().await;
-    }
+    // A job that is cancelled has seconds: its last word comes before the tidying, and both are done at once.
+    let (exit, told) = drive.finish(ended);
+    let closed = async {
+        if let Some(line) = line {
+            line.close().await;
+        }
+    };
+    tokio::join!(closed, drive.notify(&told));
     exit
 }
 
@@ -75,8 +82,25 @@ struct Drive {
     telling: Telling,
     named: Named,
     redactor: Redactor,
+    /// Whom to tell of the end, also when the configuration is wrong.
+    audience: Audience,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
     seen: u64,
+}
+
+/// The last word, for those who hear of the end only.
+struct Told {
+    result: Box<DeploymentResult>,
+    /// Not where the host goes on.
+    is_final: bool,
+    /// What `recover` has ended.
+    recovered: Option<RecoveredDeployment>,
+}
+
+impl Told {
+    fn of(result: DeploymentResult, is_final: bool) -> Self {
+        Self { result: Box::new(result), is_final, recovered: None }
+    }
 }
 
 /// A connection, and the agent that speaks on it.
@@ -136,6 +160,9 @@ impl Drive {
 
     /// Reads the configuration and reaches the target.
     async fn initialize(&mut self) -> Result<(Line, Load), Own> {
+        let Audience { app, environment, .. } = self.audience.clone();
+        self.telling.emitter.identify(app.clone(), environment.clone());
+        self.named = Named { app, environment, version: None };
         let resolved = self.wish.resolve(&self.surroundings).map_err(|error| {
             let outcome = if error.exit() == Exit::Invalid { Outcome::Invalid } else { Outcome::Refused };
             Own::of(outcome, error.report())
@@ -339,13 +366,13 @@ impl Drive {
         Ok(session)
     }
 
-    fn finish(mut self, ended: Result<Word, Own>) -> Exit {
+    fn finish(&mut self, ended: Result<Word, Own>) -> (Exit, Told) {
         self.keep_logs_anyway();
         let output = self.wish.reach.config.log.output;
-        match ended {
+        let told = match ended {
             Ok(Word::Result(result)) => {
                 answer::result(&result, output);
-                result.outcome.exit()
+                Told { result, is_final: true, recovered: None }
             }
             Ok(Word::Answer(answer)) => self.answered(answer),
             Err(Own::Ended(outcome, errors)) => {
@@ -355,18 +382,38 @@ impl Drive {
                 self.telling.end(StageOutcome::Failed, reason);
                 self.telling.emitter.enter(Stage::Failed);
                 let result = self.telling.finish(&self.named, OwnEnding::last(outcome, errors));
-                if output == Output::Json {
-                    answer::result(&result, output);
-                }
-                outcome.exit()
+                answer::result(&result, output);
+                Told::of(result, true)
             }
             Err(Own::Left(outcome, failure)) => {
                 let next_step = failure.hint.clone();
-                let ending = OwnEnding { outcome, is_final: false, errors: vec![failure], next_step };
+                let ending =
+                    OwnEnding { outcome, changed: false, is_final: false, errors: vec![failure], next_step };
                 let result = self.telling.finish(&self.named, ending);
                 answer::result(&result, output);
-                outcome.exit()
+                Told::of(result, false)
             }
+        };
+        (told.result.outcome.exit(), told)
+    }
+
+    /// Tells Slack of the end, after everything else was told. A failure is one more line, and changes nothing.
+    async fn notify(&self, told: &Told) {
+        let Told { result, is_final, recovered } = told;
+        let Some(channel) = &self.audience.slack else { return };
+        let did_nothing = self.wish.action == Action::Recover
+            && result.outcome == Outcome::Succeeded
+            && recovered.is_none();
+        if !slack::is_told(&self.wish.action) || did_nothing {
+            return;
+        }
+        let requester = self.surroundings.requester();
+        let ended =
+            Ended { result, is_final: *is_final, recovered: recovered.as_ref(), requester: &requester };
+        match slack::tell(channel, &ended).await {
+            Ok(false) => {}
+            Ok(true) => self.telling.notified("Slack", None),
+            Err(why) => self.telling.notified("Slack", Some(self.redactor.redact(&why).into_owned())),
         }
     }
 
@@ -374,27 +421,26 @@ impl Drive {
     fn keep_logs_anyway(&self) {
         let given = self.wish.environment.as_deref().unwrap_or("unknown");
         let Some(environment) = given.parse().or_else(|_| "unknown".parse()).ok() else { return };
-        if let Err(error) = self.telling.keep_logs(&environment, Redactor::default()) {
+        if let Err(error) = self.telling.keep_logs(&environment, self.redactor.clone()) {
             self.telling.emitter.emit(here!(), EventKind::Failed { failure: own::log_failure(&error) });
         }
     }
 
-    fn answered(&mut self, answer: serde_json::Value) -> Exit {
+    fn answered(&mut self, answer: serde_json::Value) -> Told {
         let output = self.wish.reach.config.log.output;
-        let passed = match (&self.wish.action, serde_json::from_value::<ValidateAnswer>(answer.clone())) {
+        let typed = serde_json::from_value::<ValidateAnswer>(answer.clone());
+        let (passed, recovered) = match (&self.wish.action, typed) {
             (Action::Validate, Ok(found)) => {
                 answer::findings(&found, output);
-                found.passed
+                (found.passed, None)
             }
-            _ => {
-                answer::recovered(&answer, output);
-                true
-            }
+            _ => (true, answer::recovered(&answer, output)),
         };
         let outcome = if passed { Outcome::Succeeded } else { Outcome::Refused };
         self.telling.emitter.enter(if passed { Stage::Complete } else { Stage::Failed });
-        self.telling.finish(&self.named, OwnEnding::last(outcome, Vec::new()));
-        outcome.exit()
+        let ending = OwnEnding { changed: recovered.is_some(), ..OwnEnding::last(outcome, Vec::new()) };
+        let result = self.telling.finish(&self.named, ending);
+        Told { recovered, ..Told::of(result, true) }
     }
 }
 

@@ -8,6 +8,7 @@ mod drive;
 mod order;
 mod own;
 mod signals;
+mod slack;
 mod stage;
 mod surroundings;
 

@@ -67,7 +67,12 @@ impl Wish {
     /// # Errors
     /// All that is wrong with it, at once.
     pub(super) fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
-        config::resolve(&Inputs {
+        config::resolve(&self.inputs(surroundings))
+    }
+
+    /// Returns what the command line and the job say to the configuration.
+    pub(super) fn inputs(&self, surroundings: &Surroundings) -> Inputs {
+        Inputs {
             environment: self.environment.clone(),
             app: self.reach.config.app.clone(),
             project_root: self.reach.config.project_root.clone(),
@@ -78,7 +83,7 @@ impl Wish {
             profiles: self.reach.profiles.clone(),
             verb: self.kind(),
             job: surroundings.variables.clone(),
-        })
+        }
     }
 
     fn kind(&self) -> config::Verb {

@@ -18,7 +18,7 @@ use crate::model::{
     StageOutcome,
 };
 use crate::report::diagnostics::{self, DiagnosticsSettings};
-use crate::report::{Console, ConsoleSettings, EventLog, Hub, ReportError, Reporter, event_log};
+use crate::report::{Console, ConsoleSettings, EventLog, Hub, Notified, ReportError, Reporter, event_log};
 use crate::text::Redactor;
 
 /// How often reporters are told that time passes.
@@ -176,25 +176,27 @@ impl Telling {
         self.emitter.emit(here!(), EventKind::StageFinished { outcome, took_ms, reason, span });
     }
 
-    /// Has the last word, when the host has none.
+    /// Tells whether an audience got its message, after the last word.
+    pub(super) fn notified(&self, audience: &str, problem: Option<String>) {
+        let notified = Notified { audience: audience.to_owned(), problem };
+        self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).notified(notified);
+    }
+
+    /// Has the last word, when the host has none, and returns it as it was told.
     pub(super) fn finish(&self, target: &Named, ending: OwnEnding) -> DeploymentResult {
         for failure in &ending.errors {
             self.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
         }
-        let result = self.result(target, ending.outcome, ending.errors, ending.next_step);
-        let last_word =
+        let result = self.result(target, &ending);
+        let mut last_word =
             EventKind::DeploymentFinished { is_final: ending.is_final, result: Box::new(result.clone()) };
-        self.emitter.emit(here!(), last_word);
-        result
+        self.emitter.clean(&mut last_word);
+        self.emitter.emit(here!(), last_word.clone());
+        if let EventKind::DeploymentFinished { result, .. } = last_word { *result } else { result }
     }
 
-    fn result(
-        &self,
-        target: &Named,
-        outcome: Outcome,
-        errors: Vec<FailureReport>,
-        next_step: Option<String>,
-    ) -> DeploymentResult {
+    fn result(&self, target: &Named, ending: &OwnEnding) -> DeploymentResult {
+        let OwnEnding { outcome, changed, is_final: _, errors, next_step } = ending.clone();
         let end_time = Timestamp::now();
         let seconds = end_time.duration_since(self.started_at).as_secs_f64().max(0.0);
         DeploymentResult {
@@ -209,7 +211,7 @@ impl Telling {
             outcome,
             status: outcome.status(),
             exit_code: outcome.exit().code(),
-            changed: false,
+            changed,
             version: target.version.clone(),
             previous_version: None,
             release: None,
@@ -238,9 +240,12 @@ pub(super) struct Named {
 }
 
 /// An end that the runner tells.
+#[derive(Clone)]
 pub(super) struct OwnEnding {
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether anything was changed.
+    pub changed: bool,
     /// Whether this is the last word: not where the host goes on.
     pub is_final: bool,
     /// What went wrong.
@@ -253,7 +258,7 @@ impl OwnEnding {
     /// An end that nothing follows.
     pub(super) fn last(outcome: Outcome, errors: Vec<FailureReport>) -> Self {
         let next_step = errors.first().and_then(|failure| failure.hint.clone());
-        Self { outcome, is_final: true, errors, next_step }
+        Self { outcome, changed: false, is_final: true, errors, next_step }
     }
 }
 

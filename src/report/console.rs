@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::lines::{Line, Narrator};
-use super::{Muted, ReportError, Reporter, words};
+use super::{Muted, Notified, ReportError, Reporter, words};
 use crate::event::{Event, EventKind, Level};
 use crate::model::Stage;
 use crate::text;
@@ -150,6 +150,19 @@ impl<W: Write + Send> Reporter for Console<W> {
         let mut line = event.to_line().map_err(|source| ReportError::Json { source })?;
         line.push('\n');
         self.write(&line)
+    }
+
+    fn on_notified(&mut self, notified: &Notified) -> Result<(), ReportError> {
+        let Some(problem) = &notified.problem else { return Ok(()) };
+        if self.settings.level > Level::Warning {
+            return Ok(());
+        }
+        let text = format!("{} was not told: {problem}", notified.audience);
+        if self.settings.for_people {
+            return self.write_lines(&[Line::first(Level::Warning, text)]);
+        }
+        let line = serde_json::json!({ "level": Level::Warning, "logger": "ffe_deploy", "message": text });
+        self.write(&format!("{}\n", text::harmless_json(&line.to_string())))
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), ReportError> {

@@ -14,6 +14,7 @@ pub mod human;
 pub mod json;
 mod lines;
 mod rotating;
+pub mod slack;
 pub mod story;
 pub mod summary;
 pub mod words;

@@ -16,11 +16,22 @@ pub fn headline(result: &DeploymentResult) -> String {
     let of = result.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
     let to = result.environment.as_ref().map(|name| format!(" {} {name}", preposition(&result.verb)));
     let to = to.unwrap_or_default();
-    let meaning = match (result.status, result.changed) {
+    let meaning = meaning(result);
+    format!("{mark} {}{of}{to}: {} (exit {}): {meaning}", result.verb, result.outcome, result.exit_code)
+}
+
+/// Returns what the end means for what runs.
+pub(super) fn meaning(result: &DeploymentResult) -> &'static str {
+    match (result.status, result.changed) {
         (Status::Success, changed) => words::achieved(&result.verb, changed),
         _ => words::meaning(result.outcome),
-    };
-    format!("{mark} {}{of}{to}: {} (exit {}): {meaning}", result.verb, result.outcome, result.exit_code)
+    }
+}
+
+/// Returns how long it took; nothing when a host said a time that cannot be.
+pub(super) fn time_taken(result: &DeploymentResult) -> Duration {
+    let seconds = if result.duration_seconds.is_finite() { result.duration_seconds.max(0.0) } else { 0.0 };
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// A release goes to an environment; everything else happens in one.
@@ -46,9 +57,7 @@ pub fn facts(result: &DeploymentResult, log_place: Option<&str>) -> Vec<(String,
     }
     add("backup", result.backup.clone());
     add("health", result.health.as_ref().map(|health| health_text(health.overall).to_owned()));
-    let seconds = if result.duration_seconds.is_finite() { result.duration_seconds.max(0.0) } else { 0.0 };
-    let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    add("took", Some(words::duration(time)));
+    add("took", Some(words::duration(time_taken(result))));
     for (service, url) in &result.urls {
         add("url", Some(format!("{url}  ({service})")));
     }

@@ -1,0 +1,75 @@
+//! Posts the end of a run to Slack. What goes wrong with that is a line, and changes nothing.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Url};
+
+use crate::config::Slack;
+use crate::host::http;
+use crate::model::{Action, Outcome};
+use crate::report::slack::{self, Answer, Ended, Limit, Unsent};
+
+/// Longest wait for a connection, of the 10 s that all takes.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Returns whether the ends of a verb are told: of all that can change what runs, and of no other.
+pub(super) fn is_told(action: &Action) -> bool {
+    match action {
+        Action::Deploy
+        | Action::Rollback { .. }
+        | Action::Up
+        | Action::Down
+        | Action::Restart
+        | Action::Clean
+        | Action::Recover => true,
+        Action::Build
+        | Action::Backup
+        | Action::Validate
+        | Action::Status
+        | Action::Health
+        | Action::History
+        | Action::BackupList
+        | Action::Logs(_) => false,
+    }
+}
+
+/// Tells an end where `on` asks for it, and returns whether it did.
+///
+/// # Errors
+/// Why Slack was not told, or may not have been, in one line that does not say the address.
+pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, String> {
+    let result = ended.result;
+    if !channel.on.covers(result.outcome, result.changed) {
+        return Ok(false);
+    }
+    let limit = if result.outcome == Outcome::Cancelled { Limit::CANCELLED } else { Limit::USUAL };
+    let (client, address) = (client()?, address(channel.webhook.reveal())?);
+    let message = slack::message(ended).to_string();
+    let sent = slack::send(|| post(&client, &address, &message), limit).await;
+    let reason = |why: Unsent| why.hint().map_or_else(|| why.to_string(), |hint| format!("{why}; {hint}"));
+    sent.map(|()| true).map_err(reason)
+}
+
+fn address(written: &str) -> Result<Url, String> {
+    let url = Url::parse(written).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| {
+        "the webhook is not an http or https address (it is not shown); set its variable to the address that \
+         Slack gave"
+            .to_owned()
+    })
+}
+
+/// A client that goes through the proxy of the job (`HTTPS_PROXY`, `NO_PROXY`), and follows nobody elsewhere.
+fn client() -> Result<Client, String> {
+    let client = http::http_builder().connect_timeout(CONNECT).build();
+    client.map_err(|error| format!("no HTTP client can be made: {}", http::in_words(&error)))
+}
+
+async fn post(client: &Client, address: &Url, message: &str) -> Result<Answer, String> {
+    let request = client.post(address.clone()).header(CONTENT_TYPE, "application/json");
+    let response = request.body(message.to_owned()).send().await.map_err(|error| http::in_words(&error))?;
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let (status, retry_after) = (response.status().as_u16(), retry_after.map(str::to_owned));
+    Ok(Answer { status, retry_after, body: http::beginning_of(response).await })
+}
