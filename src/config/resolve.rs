@@ -80,11 +80,9 @@ fn read_place<'a>(
     entry: Option<&'a Entry>,
     problems: &mut Problems,
 ) -> Place<'a> {
-    let host = inputs.host.as_deref().or_else(|| inputs.job.get("FFE_DEPLOY_HOST").map(String::as_str));
-    let host_key = inputs.host_key.clone().or_else(|| inputs.said("HOST_KEY"));
     let above = Above {
-        host,
-        host_key: host_key.as_deref(),
+        host: inputs.host.as_deref(),
+        host_key: inputs.host_key.as_deref(),
         vars: EnvironmentVars::new(name.as_str(), &inputs.job),
         job: &inputs.job,
     };
@@ -254,17 +252,18 @@ impl Parts<'_> {
 
     /// Absent means this machine, except where that could be the wrong one.
     fn target(&self, requires_confirmation: bool) -> Result<Target, ConfigError> {
-        let is_hosted = self.inputs.job.get("RUNNER_ENVIRONMENT").is_some_and(|kind| kind == "github-hosted");
-        match &self.place.target {
-            Some(target) => Ok(target.clone()),
-            None if requires_confirmation => {
-                Err(not_said(self.place.name.as_str(), "it is an environment that asks for confirmation"))
-            }
-            None if is_hosted => {
-                Err(not_said(self.place.name.as_str(), "this machine is a runner that is thrown away"))
-            }
-            None => Ok(Target::Local),
+        if let Some(target) = &self.place.target {
+            return Ok(target.clone());
         }
+        let why = match self.inputs.job.get("RUNNER_ENVIRONMENT").map(String::as_str) {
+            _ if requires_confirmation => "it is an environment that asks for confirmation",
+            Some("github-hosted") => "this machine is a runner that is thrown away",
+            Some("self-hosted") if self.place.entry.is_none() => {
+                "this machine is a runner, which no file says is meant"
+            }
+            _ => return Ok(Target::Local),
+        };
+        Err(not_said(self.place.name.as_str(), why))
     }
 
     fn fill_addresses(&self, written: &mut WrittenApp, layers: &Layers) {

@@ -138,7 +138,7 @@ pub(super) fn host_key_from(project_root: &Path, key: String) -> String {
     if is_relative { project_root.join(&key).display().to_string() } else { key }
 }
 
-/// `<ENV>_*` variables of the job: the environment's own name first, then its other spelling.
+/// `FFE_DEPLOY_*` variables of the job, then `<ENV>_*`: the environment's own name first, then its other spelling.
 pub(super) struct EnvironmentVars<'a> {
     job: &'a Vars,
     prefixes: Vec<String>,
@@ -147,10 +147,11 @@ pub(super) struct EnvironmentVars<'a> {
 impl<'a> EnvironmentVars<'a> {
     pub(super) fn new(environment: &str, job: &'a Vars) -> Self {
         let prefix = |name: &str| name.replace('-', "_").to_uppercase();
-        Self { job, prefixes: spellings(environment).into_iter().map(prefix).collect() }
+        let prefixes = std::iter::once("FFE_DEPLOY").chain(spellings(environment)).map(prefix).collect();
+        Self { job, prefixes }
     }
 
-    /// Returns the name and value of `<ENV>_<suffix>` when it is set, if only to nothing.
+    /// Returns the name and value of the first such variable that is set, if only to nothing.
     pub(super) fn get(&self, suffix: &str) -> Option<(String, &'a str)> {
         self.prefixes.iter().find_map(|prefix| {
             let name = format!("{prefix}_{suffix}");
@@ -182,9 +183,9 @@ pub(super) fn spellings(environment: &str) -> Vec<&str> {
 
 /// What decides on the target besides the files.
 pub(super) struct Above<'a> {
-    /// `--host`, or `FFE_DEPLOY_HOST`.
+    /// `--host`.
     pub(super) host: Option<&'a str>,
-    /// `--host-key`, or `FFE_DEPLOY_HOST_KEY`.
+    /// `--host-key`.
     pub(super) host_key: Option<&'a str>,
     pub(super) vars: EnvironmentVars<'a>,
     pub(super) job: &'a Vars,
@@ -232,7 +233,9 @@ impl Above<'_> {
             let message = if text.is_empty() { "is empty" } else { "names no host" };
             let problem = Problem::of(name, message).accepted(HOST);
             let problem = if text.is_empty() { problem } else { problem.found(format!("`{text}`")) };
-            problems.add(problem.suggest("set it to the host, or to `local` to deploy on this machine"));
+            problems.add(problem.suggest(
+                "set it to the host (is the secret there, and may this job read it?), or to `local` to deploy on this machine",
+            ));
         }
         host
     }

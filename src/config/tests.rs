@@ -271,15 +271,25 @@ fn an_unset_or_empty_host_never_means_this_machine() {
         let text = production(host).problems("production", &[job]);
         assert!(text.contains("is empty"), "{host}: {text}");
     }
-    assert!(production("h").problems("production", &[("FFE_DEPLOY_HOST", "")]).contains("`--host` is empty"));
+    assert!(
+        production("h")
+            .problems("production", &[("FFE_DEPLOY_HOST", "")])
+            .contains("`FFE_DEPLOY_HOST` is empty")
+    );
     let absent = Project::new(&[("compose.yml", COMPOSE)]);
-    for (environment, job) in
-        [("production", ("A", "")), ("staging", ("RUNNER_ENVIRONMENT", "github-hosted"))]
-    {
+    for (environment, job) in [
+        ("production", ("A", "")),
+        ("staging", ("RUNNER_ENVIRONMENT", "github-hosted")),
+        ("staging", ("RUNNER_ENVIRONMENT", "self-hosted")),
+    ] {
         let error = absent.resolve(environment, &[job]).unwrap_err();
         assert_eq!((error.exit(), error.report().code.as_str()), (Exit::Refused, "local.not-said"));
     }
     assert_eq!(absent.resolve("production", &[("PROD_HOST", "local")]).unwrap().target, Target::Local);
+    let written =
+        Project::new(&[("environments.yaml", "environments: {staging: {}}\n"), ("compose.yml", COMPOSE)]);
+    let resolved = written.resolve("staging", &[("RUNNER_ENVIRONMENT", "self-hosted")]).unwrap();
+    assert_eq!(resolved.target, Target::Local);
 }
 
 #[test]
@@ -308,6 +318,20 @@ fn flags_stand_above_variables_and_variables_above_files() {
         (target.host.as_str(), target.user.as_deref(), target.port),
         ("flag.example", Some("root"), Some(2222))
     );
+    let inputs = [
+        ("FFE_DEPLOY_HOST", "input.example"),
+        ("FFE_DEPLOY_USER", "ci"),
+        ("FFE_DEPLOY_PORT", "2200"),
+        ("FFE_DEPLOY_SSH_KEY", "input-key"),
+        ("FFE_DEPLOY_SSH_KEY_PASSPHRASE", "input-pass"),
+    ];
+    let (target, ..) = ssh(project.resolve("production", &[&job[..], &inputs].concat()).unwrap());
+    assert_eq!(
+        (target.host.as_str(), target.user.as_deref(), target.port),
+        ("input.example", Some("ci"), Some(2200))
+    );
+    assert_eq!(target.key.unwrap().reveal(), "input-key");
+    assert_eq!(target.passphrase.unwrap().reveal(), "input-pass");
     let text = project.problems("production", &[("PROD_USER", "u")]);
     assert!(text.contains("names the variable `KEY`, which is not set"), "{text}");
 }
