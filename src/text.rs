@@ -8,6 +8,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
+mod finder;
 mod forms;
 mod redact;
 

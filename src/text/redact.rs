@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::AhoCorasick;
-
+use super::finder::Finder;
 use super::forms::forms_of;
 
 /// What stands in the place of a secret.
@@ -28,7 +26,7 @@ pub struct Redactor(Option<Arc<Forms>>);
 
 struct Forms {
     all: Vec<String>,
-    matcher: AhoCorasick,
+    finder: Finder,
 }
 
 impl fmt::Debug for Redactor {
@@ -46,19 +44,18 @@ impl Redactor {
         if all.is_empty() {
             return Self(None);
         }
-        // Building fails only beyond 2^31 states, which secrets of a job cannot make.
-        Self(AhoCorasick::new(&all).ok().map(|matcher| Arc::new(Forms { all, matcher })))
+        Self(Some(Arc::new(Forms { finder: Finder::new(&all), all })))
     }
 
     /// Returns the text with every secret replaced by [`REDACTED`]. Overlapping secrets become one.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let Some(forms) = &self.0 else { return Cow::Borrowed(text) };
-        if !forms.matcher.is_match(text) {
+        if !forms.finder.is_in(text) {
             return Cow::Borrowed(text);
         }
         let mut clean = forms.replaced(text);
         for _ in 0..ROUNDS {
-            if !forms.matcher.is_match(&clean) {
+            if !forms.finder.is_in(&clean) {
                 return Cow::Owned(clean);
             }
             clean = forms.replaced(&clean);
@@ -96,28 +93,13 @@ impl Forms {
     fn replaced(&self, text: &str) -> String {
         let mut clean = String::with_capacity(text.len());
         let mut from = 0;
-        for found in self.places(text) {
+        for found in self.finder.places(text) {
             clean.push_str(&text[from..found.start]);
             clean.push_str(REDACTED);
             from = found.end;
         }
         clean.push_str(&text[from..]);
         clean
-    }
-
-    /// Where secrets stand, overlapping ones as one place.
-    fn places(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> =
-            self.matcher.find_overlapping_iter(text).map(|found| found.range()).collect();
-        found.sort_by_key(|place| place.start);
-        found.dedup_by(|next, before| {
-            let overlap = next.start < before.end;
-            if overlap {
-                before.end = before.end.max(next.end);
-            }
-            overlap
-        });
-        found
     }
 }
 
