@@ -10,7 +10,7 @@ use crate::host::http;
 
 /// Returns the client of all http checks, or why there can be none, in words.
 pub(super) fn client() -> Result<Client, String> {
-    let builder = http::http_builder()
+    let builder = http::trusting_this_machine()
         .no_proxy()
         .pool_max_idle_per_host(0)
         // `localhost` never depends on the host's DNS.

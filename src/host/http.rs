@@ -15,15 +15,27 @@ const SHOWN: usize = 200;
 const READ: usize = 4096;
 
 /// Returns a builder with the certificates of the machine, or Mozilla's where it has none: a minimal image has no
-/// bundle, and reqwest then refuses to build a client even for plain HTTP. Nothing is sent on to another address.
+/// bundle. Nothing is sent on to another address.
 pub fn http_builder() -> ClientBuilder {
+    builder_or(built_in)
+}
+
+/// Returns a builder that trusts what this machine trusts, and nobody where it has no certificates. For the agent: it
+/// is to be small, and a host can be given certificates. Nothing is sent on to another address.
+pub fn trusting_this_machine() -> ClientBuilder {
+    builder_or(Vec::new)
+}
+
+/// Without any certificate reqwest refuses to build a client even for plain HTTP, unless it is told so.
+fn builder_or(certificates: fn() -> Vec<Certificate>) -> ClientBuilder {
     let builder = Client::builder()
         .redirect(redirect::Policy::none())
         .user_agent(concat!("ffe-deploy/", env!("CARGO_PKG_VERSION")));
-    if rustls_native_certs::load_native_certs().certs.is_empty() {
-        return builder.tls_certs_only(built_in());
-    }
-    builder
+    if trusts_nobody() { builder.tls_certs_only(certificates()) } else { builder }
+}
+
+fn trusts_nobody() -> bool {
+    rustls_native_certs::load_native_certs().certs.is_empty()
 }
 
 fn built_in() -> Vec<Certificate> {
@@ -67,10 +79,15 @@ fn nested_in_words(error: &io::Error) -> Option<String> {
         None => Some(io_in_words(error)),
         Some(inner) => match inner.downcast_ref::<io::Error>() {
             Some(nested) => nested_in_words(nested),
-            None if error.kind() == io::ErrorKind::InvalidData => Some(format!("TLS: {}", words_of(inner))),
+            None if error.kind() == io::ErrorKind::InvalidData => Some(tls_in_words(inner)),
             None => None,
         },
     }
+}
+
+fn tls_in_words(error: &(impl Display + ?Sized)) -> String {
+    let hint = " (this machine has no CA certificates: install `ca-certificates`)";
+    format!("TLS: {}{}", words_of(error), if trusts_nobody() { hint } else { "" })
 }
 
 /// Returns what an I/O error means to people.
@@ -106,6 +123,7 @@ mod tests {
         assert!(built_in().len() > 50);
         assert!(Client::builder().tls_certs_only(built_in()).build().is_ok());
         assert!(http_builder().build().is_ok());
+        assert!(Client::builder().tls_certs_only([]).build().is_ok());
     }
 
     #[tokio::test]
