@@ -66,13 +66,13 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     let mut line = None;
     let ended = drive.run(&mut line).await;
     // A job that is cancelled has seconds: its last word comes before the tidying, and both are done at once.
-    let (exit, told) = drive.finish(ended);
+    let (exit, recovered) = drive.finish(ended);
     let closed = async {
         if let Some(line) = line {
             line.close().await;
         }
     };
-    tokio::join!(closed, drive.notify(&told));
+    tokio::join!(closed, drive.notify(recovered.as_ref()));
     exit
 }
 
@@ -86,21 +86,6 @@ struct Drive {
     audience: Audience,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
     seen: u64,
-}
-
-/// The last word, for those who hear of the end only.
-struct Told {
-    result: Box<DeploymentResult>,
-    /// Not where the host goes on.
-    is_final: bool,
-    /// What `recover` has ended.
-    recovered: Option<RecoveredDeployment>,
-}
-
-impl Told {
-    fn of(result: DeploymentResult, is_final: bool) -> Self {
-        Self { result: Box::new(result), is_final, recovered: None }
-    }
 }
 
 /// A connection, and the agent that speaks on it.
@@ -366,50 +351,45 @@ impl Drive {
         Ok(session)
     }
 
-    fn finish(&mut self, ended: Result<Word, Own>) -> (Exit, Told) {
+    /// Has the last word, where the host had none, and returns the exit code, and what was recovered.
+    fn finish(&mut self, ended: Result<Word, Own>) -> (Exit, Option<RecoveredDeployment>) {
         self.keep_logs_anyway();
         let output = self.wish.reach.config.log.output;
-        let told = match ended {
-            Ok(Word::Result(result)) => {
-                answer::result(&result, output);
-                Told { result, is_final: true, recovered: None }
-            }
-            Ok(Word::Answer(answer)) => self.answered(answer),
+        let result = match ended {
+            Ok(Word::Result(result)) => *result,
+            Ok(Word::Answer(answer)) => return self.answered(answer),
             Err(Own::Ended(outcome, errors)) => {
                 let reason = errors
                     .first()
                     .map(|failure| failure.message.lines().next().unwrap_or_default().to_owned());
                 self.telling.end(StageOutcome::Failed, reason);
                 self.telling.emitter.enter(Stage::Failed);
-                let result = self.telling.finish(&self.named, OwnEnding::last(outcome, errors));
-                answer::result(&result, output);
-                Told::of(result, true)
+                self.telling.finish(&self.named, OwnEnding::last(outcome, errors))
             }
             Err(Own::Left(outcome, failure)) => {
                 let next_step = failure.hint.clone();
                 let ending =
                     OwnEnding { outcome, changed: false, is_final: false, errors: vec![failure], next_step };
-                let result = self.telling.finish(&self.named, ending);
-                answer::result(&result, output);
-                Told::of(result, false)
+                self.telling.finish(&self.named, ending)
             }
         };
-        (told.result.outcome.exit(), told)
+        answer::result(&result, output);
+        (result.outcome.exit(), None)
     }
 
     /// Tells Slack of the end, after everything else was told. A failure is one more line, and changes nothing.
-    async fn notify(&self, told: &Told) {
-        let Told { result, is_final, recovered } = told;
+    async fn notify(&self, recovered: Option<&RecoveredDeployment>) {
         let Some(channel) = &self.audience.slack else { return };
+        let story = self.telling.story();
+        let Some(end) = &story.end else { return };
         let did_nothing = self.wish.action == Action::Recover
-            && result.outcome == Outcome::Succeeded
+            && end.result.outcome == Outcome::Succeeded
             && recovered.is_none();
         if !slack::is_told(&self.wish.action) || did_nothing {
             return;
         }
         let requester = self.surroundings.requester();
-        let ended =
-            Ended { result, is_final: *is_final, recovered: recovered.as_ref(), requester: &requester };
+        let ended = Ended { end, failed_checks: story.failed_checks(), recovered, requester: &requester };
         match slack::tell(channel, &ended).await {
             Ok(false) => {}
             Ok(true) => self.telling.notified("Slack", None),
@@ -426,7 +406,7 @@ impl Drive {
         }
     }
 
-    fn answered(&mut self, answer: serde_json::Value) -> Told {
+    fn answered(&mut self, answer: serde_json::Value) -> (Exit, Option<RecoveredDeployment>) {
         let output = self.wish.reach.config.log.output;
         let typed = serde_json::from_value::<ValidateAnswer>(answer.clone());
         let (passed, recovered) = match (&self.wish.action, typed) {
@@ -439,8 +419,8 @@ impl Drive {
         let outcome = if passed { Outcome::Succeeded } else { Outcome::Refused };
         self.telling.emitter.enter(if passed { Stage::Complete } else { Stage::Failed });
         let ending = OwnEnding { changed: recovered.is_some(), ..OwnEnding::last(outcome, Vec::new()) };
-        let result = self.telling.finish(&self.named, ending);
-        Told { recovered, ..Told::of(result, true) }
+        self.telling.finish(&self.named, ending);
+        (outcome.exit(), recovered)
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn is_told(action: &Action) -> bool {
 /// # Errors
 /// Why Slack was not told, or may not have been, in one line that does not say the address.
 pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, String> {
-    let result = ended.result;
+    let result = &ended.end.result;
     if !channel.on.covers(result.outcome, result.changed) {
         return Ok(false);
     }

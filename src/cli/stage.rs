@@ -18,7 +18,9 @@ use crate::model::{
     StageOutcome,
 };
 use crate::report::diagnostics::{self, DiagnosticsSettings};
-use crate::report::{Console, ConsoleSettings, EventLog, Hub, Notified, ReportError, Reporter, event_log};
+use crate::report::{
+    Console, ConsoleSettings, EventLog, Hub, Notified, ReportError, Reporter, Story, event_log,
+};
 use crate::text::Redactor;
 
 /// How often reporters are told that time passes.
@@ -174,6 +176,11 @@ impl Telling {
         let status = if outcome == StageOutcome::Failed { SpanStatus::Error } else { SpanStatus::Ok };
         let span = Span { name: self.emitter.stage().as_str().to_owned(), duration_ms: took_ms, status };
         self.emitter.emit(here!(), EventKind::StageFinished { outcome, took_ms, reason, span });
+    }
+
+    /// Returns the facts of the run so far.
+    pub(super) fn story(&self) -> Story {
+        self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).story().clone()
     }
 
     /// Tells whether an audience got its message, after the last word.

@@ -5,5 +5,6 @@ mod faults;
 mod harness;
 mod house;
 mod releases;
+mod slack;
 mod ssh;
 mod support;

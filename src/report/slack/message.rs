@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::super::story::End;
 use super::super::{summary, words};
 use super::text::{link, literal};
-use crate::event::DeploymentResult;
-use crate::model::{CheckResult, Outcome, RecoveredDeployment, Requester, Verdict};
+use crate::model::{CheckResult, Outcome, RecoveredDeployment, Requester};
 
 /// Slack's own limits, in characters: of a header, of the text of a section, of one of its fields.
 const HEADER: usize = 150;
@@ -19,10 +19,10 @@ const PROBLEMS: usize = 3;
 
 /// The end of a run, as far as a channel is told.
 pub struct Ended<'a> {
-    /// All there is to say.
-    pub result: &'a DeploymentResult,
-    /// Whether it is the last word: not where the host goes on.
-    pub is_final: bool,
+    /// How it ended.
+    pub end: &'a End,
+    /// The checks that failed and count, of the release that was asked for.
+    pub failed_checks: Vec<&'a CheckResult>,
     /// What `recover` has ended; its end is the one that counts.
     pub recovered: Option<&'a RecoveredDeployment>,
     /// Who asked, and where the run can be read.
@@ -31,7 +31,7 @@ pub struct Ended<'a> {
 
 /// Returns the message.
 pub fn message(ended: &Ended<'_>) -> Value {
-    let result = ended.result;
+    let result = &ended.end.result;
     let outcome = ended.recovered.map_or(result.outcome, |recovered| recovered.outcome);
     let title = format!("{} {}", mark(outcome), title(ended));
     let mut blocks = vec![
@@ -39,7 +39,7 @@ pub fn message(ended: &Ended<'_>) -> Value {
         section(&literal(&meaning(ended), SECTION)),
         json!({ "type": "section", "fields": fields(ended) }),
     ];
-    blocks.extend(problems(result).map(|text| section(&text)));
+    blocks.extend(problems(ended).map(|text| section(&text)));
     blocks.extend(result.next_step.as_deref().map(|step| section(&headed("Next", step, SECTION))));
     blocks.push(json!({ "type": "context", "elements": [markdown(&footer(ended))] }));
     json!({
@@ -64,7 +64,7 @@ fn mark(outcome: Outcome) -> &'static str {
 
 /// The end in a few words. The outcome stands before everything that is not ours, so that no cut can take it away.
 fn title(ended: &Ended<'_>) -> String {
-    let result = ended.result;
+    let result = &ended.end.result;
     let word = match (result.outcome, result.changed) {
         (Outcome::Succeeded, _) if ended.recovered.is_some() => "RECOVERED",
         (Outcome::Succeeded, true) => "Succeeded",
@@ -87,7 +87,7 @@ fn title(ended: &Ended<'_>) -> String {
 
 /// What the end means for what runs now.
 fn meaning(ended: &Ended<'_>) -> String {
-    let result = ended.result;
+    let result = &ended.end.result;
     if let Some(RecoveredDeployment { deployment_id, outcome }) = ended.recovered {
         let meaning = words::meaning(*outcome);
         return format!("{deployment_id} had been left unfinished. It is ended now: {outcome}: {meaning}.");
@@ -96,7 +96,7 @@ fn meaning(ended: &Ended<'_>) -> String {
         (Outcome::RolledBack, Some(failed), Some(before)) if failed != before => {
             format!("{failed} failed and is not live. {before} is back and verified.")
         }
-        (Outcome::Cancelled, ..) if ended.is_final => {
+        (Outcome::Cancelled, ..) if ended.end.is_final => {
             let cause = result.errors.first().map(|failure| failure.message.as_str());
             cause.unwrap_or("cancelled").to_owned()
         }
@@ -105,7 +105,7 @@ fn meaning(ended: &Ended<'_>) -> String {
 }
 
 fn fields(ended: &Ended<'_>) -> Vec<Value> {
-    let result = ended.result;
+    let result = &ended.end.result;
     let unknown = || "unknown".to_owned();
     let name = |name: Option<String>| name.unwrap_or_else(unknown);
     let before = result.previous_version.as_ref().filter(|before| Some(*before) != result.version.as_ref());
@@ -123,14 +123,14 @@ fn fields(ended: &Ended<'_>) -> Vec<Value> {
 }
 
 /// What went wrong, the check that failed first.
-fn problems(result: &DeploymentResult) -> Option<String> {
-    let failed = |check: &&CheckResult| check.verdict == Verdict::Failed && !check.optional;
-    let check = result.checks.iter().find(failed).map(|check| {
+fn problems(ended: &Ended<'_>) -> Option<String> {
+    let check = ended.failed_checks.first().map(|check| {
         let waited = words::duration_ms(check.waited_ms);
         let asked = format!("{}, asked {} times in {waited}", check.asked, check.attempts);
         format!("check {} failed: {} ({asked})", check.name, check.detail)
     });
-    let errors = result.errors.iter().map(|failure| format!("{} ({})", failure.message, failure.code));
+    let errors =
+        ended.end.result.errors.iter().map(|failure| format!("{} ({})", failure.message, failure.code));
     let told: Vec<String> = check.into_iter().chain(errors).take(PROBLEMS).collect();
     let lines: Vec<String> = told.iter().map(|text| format!("• {}", literal(text, PROBLEM))).collect();
     (!lines.is_empty()).then(|| format!("*What went wrong*\n{}", lines.join("\n")))
@@ -138,7 +138,7 @@ fn problems(result: &DeploymentResult) -> Option<String> {
 
 fn footer(ended: &Ended<'_>) -> String {
     let run = ended.requester.run_url.as_deref().and_then(|address| link(address, "Open the run"));
-    let id = literal(ended.result.deployment_id.as_str(), 200);
+    let id = literal(ended.end.result.deployment_id.as_str(), 200);
     run.map(|run| format!("{run} · {id}")).unwrap_or(id)
 }
 
@@ -159,7 +159,7 @@ fn markdown(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::examples;
+    use crate::event::{DeploymentResult, examples};
     use crate::model::{ErrorKind, FailureReport};
 
     /// The example was rolled back; this is another end of it.
@@ -188,8 +188,19 @@ mod tests {
         Requester { who: "octocat".to_owned(), run_url }
     }
 
-    fn told(result: &DeploymentResult, is_final: bool) -> Value {
-        message(&Ended { result, is_final, recovered: None, requester: &requester() })
+    fn told(result: DeploymentResult, is_final: bool) -> Value {
+        told_by(result, is_final, None, &requester())
+    }
+
+    fn told_by(
+        result: DeploymentResult,
+        is_final: bool,
+        recovered: Option<&RecoveredDeployment>,
+        requester: &Requester,
+    ) -> Value {
+        let failed_checks = result.checks.clone();
+        let end = End { is_final, result };
+        message(&Ended { end: &end, failed_checks: failed_checks.iter().collect(), recovered, requester })
     }
 
     /// What a reader sees, block below block.
@@ -207,7 +218,7 @@ mod tests {
     #[test]
     fn a_rollback_says_what_failed_what_is_back_and_what_to_do() {
         assert_eq!(
-            seen(&told(&result(Outcome::RolledBack, true), true)),
+            seen(&told(result(Outcome::RolledBack, true), true)),
             "⚠️ FAILED and rolled back: deploy of shop 1.2.0 to production
 1.2.0 failed and is not live. 1.1.0 is back and verified.
 *App* shop
@@ -241,7 +252,7 @@ mod tests {
             (O::Aborted, false, true, "⚠️ STOPPED before the switch", "running release was not touched"),
             (O::Lost, false, false, "🔴 OUT OF SIGHT, still going on", "the host goes on by itself"),
         ] {
-            let message = told(&result(outcome, changed), is_final);
+            let message = told(result(outcome, changed), is_final);
             let text = seen(&message);
             let mut lines = text.lines();
             assert_eq!(lines.next().unwrap(), format!("{title}: deploy of shop 1.2.0 to production"));
@@ -264,10 +275,7 @@ mod tests {
             DeploymentResult { verb: "recover".into(), version: None, ..result(Outcome::Succeeded, true) };
         let id = "deploy-20261120230000-0c0ffee0".parse().unwrap();
         let recovered = RecoveredDeployment { deployment_id: id, outcome: Outcome::RolledBack };
-        let requester = requester();
-        let ended =
-            Ended { result: &result, is_final: true, recovered: Some(&recovered), requester: &requester };
-        let text = seen(&message(&ended));
+        let text = seen(&told_by(result, true, Some(&recovered), &requester()));
         assert!(text.starts_with("⚠️ RECOVERED: recover of shop in production\n"), "{text}");
         assert!(text.contains("It is ended now: rolled_back: the new release failed"), "{text}");
     }
@@ -283,8 +291,7 @@ mod tests {
             ..result(Outcome::Invalid, false)
         };
         let requester = Requester { who: String::new(), run_url: None };
-        let ended = Ended { result: &result, is_final: true, recovered: None, requester: &requester };
-        let text = seen(&message(&ended));
+        let text = seen(&told_by(result, true, None, &requester));
         assert!(text.starts_with("⛔ NOT STARTED: deploy\n"), "{text}");
         for fact in ["*App* unknown", "*Version* none", "*By* -", "*Took* 0 ms"] {
             assert!(text.contains(fact), "{fact}: {text}");

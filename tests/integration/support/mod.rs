@@ -15,6 +15,7 @@ mod process;
 mod project;
 mod run;
 mod shim;
+mod slack;
 mod sshd;
 mod tools;
 mod user;
@@ -31,6 +32,7 @@ pub(crate) use process::{alive, descendants, kill_all_of, kill_tree, mentioning,
 pub(crate) use project::Project;
 pub(crate) use run::{Ended, Run, Running};
 pub(crate) use shim::{Act, Shim};
+pub(crate) use slack::{Slack, seen};
 pub(crate) use sshd::{Sshd, SshdOptions};
 pub(crate) use tools::{needs, require};
 pub(crate) use user::User;

@@ -15,11 +15,41 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<String>,
     /// How long the answer waits; the test is not held up by it.
     pub(crate) delay: Duration,
+    /// What is said in place of all that, if it is not HTTP.
+    pub(crate) raw: Option<&'static str>,
+}
+
+impl Reply {
+    /// 200 with this body.
+    pub(crate) fn ok(body: &str) -> Self {
+        Self { body: body.to_owned(), ..200.into() }
+    }
+
+    /// Takes the request, and never answers.
+    pub(crate) fn silence() -> Self {
+        Self { delay: Duration::from_secs(600), ..200.into() }
+    }
+
+    /// Something else than HTTP.
+    pub(crate) fn raw(said: &'static str) -> Self {
+        Self { raw: Some(said), ..200.into() }
+    }
+
+    /// With one more header: `Location: /elsewhere`.
+    pub(crate) fn header(mut self, line: &str) -> Self {
+        self.headers.push(line.to_owned());
+        self
+    }
+
+    /// With this body.
+    pub(crate) fn body(self, body: &str) -> Self {
+        Self { body: body.to_owned(), ..self }
+    }
 }
 
 impl From<u16> for Reply {
     fn from(status: u16) -> Self {
-        Self { status, body: String::new(), headers: Vec::new(), delay: Duration::ZERO }
+        Self { status, body: String::new(), headers: Vec::new(), delay: Duration::ZERO, raw: None }
     }
 }
 
@@ -108,6 +138,9 @@ impl Shared {
         let reply = self.next_reply(&request.path);
         self.requests.lock().ok()?.push(request);
         std::thread::sleep(reply.delay);
+        if let Some(said) = reply.raw {
+            return reader.into_inner().write_all(said.as_bytes()).ok();
+        }
         let Reply { status, body, headers, .. } = reply;
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let length = body.len();
