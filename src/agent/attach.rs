@@ -437,7 +437,7 @@ pub(super) fn context_of(job: &Job) -> Context {
 
 /// Returns a redactor of the secrets that a job carries.
 pub(super) fn redactor_of(job: &Job) -> Redactor {
-    Redactor::new(job.variables.secret_values())
+    Redactor::new(job.secret_values())
 }
 
 /// Connects to what a scene needs.

@@ -3,7 +3,9 @@
 use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
-use crate::model::{Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options};
+use crate::model::{
+    Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options, Placement,
+};
 
 /// What the command line wishes.
 #[derive(Clone)]
@@ -136,6 +138,10 @@ impl Wish {
         ids: (DeploymentId, CorrelationId),
         surroundings: &Surroundings,
     ) -> Job {
+        // Only what brings a project pulls or pushes; nothing else has use for a password.
+        let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
+        let pulls = self.action.brings_bundle(in_place);
+        let registries = if pulls { resolved.registries.clone() } else { Vec::new() };
         Job {
             deployment_id: ids.0,
             correlation_id: ids.1,
@@ -145,6 +151,7 @@ impl Wish {
             environment: resolved.environment.clone(),
             version: resolved.version.clone(),
             variables: resolved.variables.clone(),
+            registries,
             bundle: Manifest::default(),
             options: self.options.clone(),
             requester: surroundings.requester(),

@@ -41,7 +41,7 @@ const KEYS: [&str; 20] = [
     "rollback",
     "url",
 ];
-const LATER: [&str; 6] = ["test", "hooks", "keep_releases", "registries", "notify", "secret_command"];
+const LATER: [&str; 5] = ["test", "hooks", "keep_releases", "notify", "secret_command"];
 
 /// What is written for an app. Values that were not written are empty or absent.
 #[derive(Default)]

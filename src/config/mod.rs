@@ -21,6 +21,7 @@ mod overrides;
 mod paths;
 mod problem;
 mod reader;
+mod registries;
 mod resolve;
 mod secret_names;
 mod select;
@@ -33,7 +34,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{App, ComposeFile, Environment, Finding, Variables, Version};
+use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variables, Version};
 use crate::text::Secret;
 
 pub use git::describe;
@@ -99,6 +100,8 @@ pub struct Resolved {
     pub target: Target,
     /// Variables of the app, by layer.
     pub variables: Variables,
+    /// Who may pull, by registry; only what the job has passwords for.
+    pub registries: Vec<RegistryLogin>,
     /// What the version is called.
     pub version: Version,
     /// Whether verbs that change need `--yes` (C12).

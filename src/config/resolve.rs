@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::model::{
-    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, Version,
+    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, RegistryLogin, Version,
 };
 use crate::text::Secret;
 
@@ -21,7 +21,7 @@ use super::select::{Project, default_name};
 use super::target::{Above, EnvironmentVars, Target, not_said, spellings};
 use super::variables::{Layers, Sources, secrets_of};
 use super::yaml::{Entry, Node, Value};
-use super::{Inputs, Resolved, Verb, bundle, notices, notify};
+use super::{Inputs, Resolved, Verb, bundle, notices, notify, registries};
 
 /// Returns the app, the environment and everything that goes with them, checked.
 ///
@@ -45,12 +45,15 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     let environment = place.as_ref().and_then(|place| place.entry);
     let written = read_app(inputs, &project, app, environment, name.as_ref(), &mut problems);
     let version = read_version(inputs, &project.root, &mut problems);
+    let node = project.files.deployments.root.as_ref().and_then(|root| root.get("registries"));
+    let needed = matches!(inputs.verb, Verb::Changes | Verb::Validates);
+    let registries = registries::read(node, &inputs.job, needed, &mut problems);
     let (Some(name), Some(place), Some(mut written)) = (name, place, written) else {
         return Err(ConfigError::invalid(not_empty(problems)));
     };
     let app_dir = app_directory(&project.root, &name, &written, &mut problems);
-    let parts =
-        Parts { inputs, name, place, version, app_dir: app_dir.unwrap_or_else(|| project.root.clone()) };
+    let app_dir = app_dir.unwrap_or_else(|| project.root.clone());
+    let parts = Parts { inputs, name, place, version, registries, app_dir };
     let mut resolved = parts.finish(&mut written, problems)?;
     resolved.secrets.extend(slack.iter().flat_map(notify::Slack::secrets));
     resolved.secrets = dedup(resolved.secrets);
@@ -182,6 +185,7 @@ struct Parts<'a> {
     name: AppName,
     place: Place<'a>,
     version: Version,
+    registries: Vec<RegistryLogin>,
     app_dir: PathBuf,
 }
 
@@ -290,6 +294,7 @@ impl Parts<'_> {
         if let Target::Ssh(ssh) = &target {
             secrets.extend([&ssh.key, &ssh.passphrase].into_iter().flatten().cloned());
         }
+        secrets.extend(self.registries.iter().map(|login| Secret::new(login.password.as_str())));
         let written = std::mem::take(written);
         let mut bundle_globs = written.bundle.clone();
         let files: Vec<String> = compose_files.iter().map(|file| file.path.clone()).collect();
@@ -304,6 +309,7 @@ impl Parts<'_> {
             compose_files,
             target,
             variables: layers.variables,
+            registries: self.registries,
             version: self.version,
             requires_confirmation,
             app_dir: self.app_dir,

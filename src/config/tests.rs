@@ -594,6 +594,7 @@ fn the_documented_examples_are_accepted() {
         ("JWT_SECRET_KEY", "long enough"),
         ("COINBASE_API_SECRET", "long enough"),
         ("DOMAIN", "example.com"),
+        ("REGISTRY_TOKEN", "long enough"),
     ];
     for block in blocks {
         let name = block.split(':').next().unwrap();
@@ -619,4 +620,66 @@ fn the_documented_examples_are_accepted() {
             }
         }
     }
+}
+
+const REGISTRIES: &str = "registries:\n  - { server: 'https://ghcr.io/', username: '${WHO}', password: { env: TOKEN } }\n  \
+    - server: docker.io\n    username: shop\n    password: ${HUB_TOKEN}\n";
+
+#[test]
+fn registries_have_one_name_each_and_passwords_from_the_job() {
+    let text = format!("{REGISTRIES}{}", shop(""));
+    let project = Project::new(&[("compose.yaml", COMPOSE), ("deployments.yaml", &text)]);
+    let resolved = project
+        .resolve("dev", &[("WHO", "ci"), ("TOKEN", "ghp_1234\n"), ("HUB_TOKEN", "hub-token")])
+        .unwrap();
+    let found: Vec<_> = resolved
+        .registries
+        .iter()
+        .map(|login| (login.server.as_str(), login.username.as_str(), login.password.as_str()))
+        .collect();
+    assert_eq!(found, [("ghcr.io", "ci", "ghp_1234"), ("docker.io", "shop", "hub-token")]);
+    assert!(!format!("{:?}", resolved.registries).contains("ghp_1234"));
+    let secrets: Vec<_> = resolved.secrets.iter().map(crate::text::Secret::reveal).collect();
+    assert!(secrets.contains(&"ghp_1234") && secrets.contains(&"hub-token"), "{secrets:?}");
+}
+
+#[test]
+fn a_registry_without_its_password_stops_what_would_pull_and_nothing_else() {
+    let text = format!("{REGISTRIES}{}", shop(""));
+    let project = Project::new(&[("compose.yaml", COMPOSE), ("deployments.yaml", &text)]);
+    let problems = project.problems("dev", &[("HUB_TOKEN", "abc"), ("WHO", "ci")]);
+    for part in [
+        "deployments.yaml:2:72: `registries[0].password.env` names the variable `TOKEN`, which is missing or empty",
+        "${{ secrets.TOKEN }}",
+        "deployments.yaml:5:15: `registries[1].password` names `HUB_TOKEN`, whose value is too short",
+    ] {
+        assert!(problems.contains(part), "{part}\n{problems}");
+    }
+    let inputs = Inputs { verb: Verb::Looks, ..project.inputs("dev", &[]) };
+    assert!(resolve(&inputs).unwrap().registries.is_empty());
+}
+
+#[test]
+fn registries_are_refused_where_they_are_wrong_and_no_password_is_shown() {
+    let text = format!(
+        "registries:\n  - {{ server: ghcr.io/org, user: ci, password: hunter22 }}\n  - {{ server: ghcr.io, username: a, password: {{ env: T }} }}\n  \
+         - {{ server: GHCR.io, username: 'b:c', password: {{ env: T }} }}\n  - {{ server: https://ghcr.io, username: d, password: {{ env: T }} }}\n  - ghcr.io\n{}",
+        shop("    registries: []\n")
+    );
+    let project = Project::new(&[("compose.yaml", COMPOSE), ("deployments.yaml", &text)]);
+    let problems = project.problems("dev", &[("T", "hunter22")]);
+    for part in [
+        ":2:15: `registries[0].server` is no registry; found: `ghcr.io/org`; accepted:",
+        "try: `ghcr.io`",
+        ":2:28: `registries[0].user` is not a known key",
+        "`registries[0].username` is missing",
+        "`registries[0].password` is a secret written into a file (it is not shown)",
+        ":4:34: `registries[2].username` has the wrong value",
+        ":5:5: `registries[3]` names the registry `ghcr.io` a second time",
+        ":6:5: `registries[4]` has the wrong value",
+        "`deployments.shop.registries` is not a known key",
+    ] {
+        assert!(problems.contains(part), "{part}\n{problems}");
+    }
+    assert!(!problems.contains("hunter22"), "{problems}");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, ReleaseId};
+use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, RegistryLogin, ReleaseId};
 
 /// One order to the agent. Holds secrets: it travels on pipes only, and is never written to disk or printed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Job {
     pub version: Version,
     /// Variables of the app, by layer.
     pub variables: Variables,
+    /// Who may pull, by registry; empty for actions that pull nothing.
+    #[serde(default)]
+    pub registries: Vec<RegistryLogin>,
     /// Files of the bundle; empty for actions that bring none.
     pub bundle: Manifest,
     /// Switches of the command line.
@@ -44,10 +47,17 @@ impl Variables {
 }
 
 impl Job {
-    /// Returns the job as it may rest on disk: without variables and without its bundle.
+    /// Returns every secret that it carries.
+    pub fn secret_values(&self) -> impl Iterator<Item = &str> {
+        let passwords = self.registries.iter().map(|login| login.password.as_str());
+        self.variables.secret_values().chain(passwords)
+    }
+
+    /// Returns the job as it may rest on disk: without variables, passwords and its bundle.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
-        Self { variables: Variables::default(), bundle: Manifest::default(), ..self.clone() }
+        let (variables, registries) = (Variables::default(), Vec::new());
+        Self { variables, registries, bundle: Manifest::default(), ..self.clone() }
     }
 }
 
@@ -273,6 +283,7 @@ pub(crate) fn example_job() -> Job {
         environment: serde_json::from_value(environment).unwrap(),
         version: Version { label: "1.0.0".into(), given: true },
         variables: Variables::default(),
+        registries: Vec::new(),
         bundle: Manifest::default(),
         options: Options::default(),
         requester: Requester::default(),

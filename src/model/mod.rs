@@ -16,6 +16,7 @@ pub mod labels;
 mod notify;
 mod outcome;
 pub mod reference;
+mod registry;
 mod release;
 mod stage;
 mod verdict;
@@ -40,6 +41,7 @@ pub use job::{
 };
 pub use notify::NotifyOn;
 pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Particular, Status};
+pub use registry::RegistryLogin;
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Verdict};
