@@ -13,6 +13,7 @@ use super::order::Order;
 use crate::event::{Emitter, EventKind};
 use crate::executor::compose::{ComposeExecutor, Scene};
 use crate::here;
+use crate::host::docker_config;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
 use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
@@ -32,6 +33,8 @@ pub(super) async fn work(order: Order) -> u8 {
         Ok(lease) => lease,
         Err(status) => return status,
     };
+    // Whoever held the lease before may have been killed while it pulled.
+    docker_config::sweep(&layout.docker_config());
     let unfinished = journal::read(&layout.journal());
     let status = match (order.recover, unfinished) {
         (_, Err(error)) => told_failed(&order, &layout, error.report()),
@@ -206,7 +209,7 @@ fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
     let layout = Layout::of(&job.app.name, &job.environment);
     let current = layout.current_release().and_then(|id| crate::executor::compose::load(&layout, &id).ok());
     let before = current.and_then(|release| release_variables(&layout, &release));
-    let mut values: Vec<String> = job.variables.secret_values().map(str::to_owned).collect();
+    let mut values: Vec<String> = job.secret_values().map(str::to_owned).collect();
     values.extend(scene.iter().flat_map(|scene| scene.variables.secret_values().map(str::to_owned)));
     values.extend(
         before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()),

@@ -2,4 +2,5 @@
 
 pub mod blobs;
 pub mod compose;
+pub mod registry;
 pub mod variables;

@@ -94,6 +94,11 @@ impl Layout {
         self.state().join("journal.json")
     }
 
+    /// Returns the directory that is DOCKER_CONFIG while images are pulled and built, and is not there otherwise.
+    pub fn docker_config(&self) -> PathBuf {
+        self.state().join("docker-config")
+    }
+
     /// Returns the mark that says: somebody stopped this app on purpose.
     pub fn stopped(&self) -> PathBuf {
         self.state().join("stopped")

@@ -23,6 +23,16 @@ impl MemoryFile {
         Ok(Self { file })
     }
 
+    /// As [`MemoryFile::new`], for programs that look whether others may read it: mode 0600.
+    ///
+    /// # Errors
+    /// The kernel gives no memory.
+    pub fn private(content: &[u8]) -> io::Result<Self> {
+        let made = Self::new(content)?;
+        rustix::fs::fchmod(&made.file, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+        Ok(made)
+    }
+
     /// Returns the path by which it can be opened, from the start each time.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))

@@ -8,6 +8,7 @@ pub mod compose;
 pub mod digest;
 pub mod distribution;
 pub mod docker;
+pub mod docker_config;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod ffi;
 pub mod http;

@@ -11,6 +11,7 @@ use crate::executor::compose::place::{self, Override, ServiceEnvFiles};
 use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
 use crate::executor::variables::Resolved;
 use crate::host::atomic;
+use crate::host::docker_config::DockerConfig;
 use crate::model::compose::ComposeModel;
 use crate::model::{PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
 use crate::preflight;
@@ -26,6 +27,9 @@ pub struct Ready {
     /// Its variables.
     pub variables: Resolved,
 }
+
+/// Images by service, and the digests of what went into those that were built.
+type Images = (BTreeMap<String, PinnedImage>, BTreeMap<String, String>);
 
 /// A release in the making.
 struct Candidate {
@@ -53,13 +57,29 @@ impl Run {
         current: Option<&Release>,
     ) -> Result<Ready, Stop> {
         let candidate = self.stage(Stage::Setup, self.set_up(staged, project)).await?;
-        self.stage(Stage::Pulling, self.pull(&candidate, current)).await?;
-        let (images, inputs) = self.stage(Stage::Building, self.build(&candidate, current)).await?;
+        let (images, inputs) = self.have_images(&candidate, current).await?;
         self.seal(candidate, images, inputs, current)
     }
 
-    fn work<'a>(&'a self, candidate: &'a Candidate, current: Option<&'a Release>) -> ImageWork<'a> {
+    /// Runs `pulling` and `building`, the only stages in which the host knows a password of a registry.
+    async fn have_images(&self, candidate: &Candidate, current: Option<&Release>) -> Result<Images, Stop> {
+        let logins = &self.job.registries;
+        let make = || DockerConfig::make(&self.layout.docker_config(), logins);
+        let login = if logins.is_empty() { None } else { Some(make()?) };
+        let work = self.work(candidate, current, login.as_ref());
+        self.stage(Stage::Pulling, self.pull(&work)).await?;
+        self.stage(Stage::Building, self.build(&work)).await
+    }
+
+    fn work<'a>(
+        &'a self,
+        candidate: &'a Candidate,
+        current: Option<&'a Release>,
+        login: Option<&'a DockerConfig>,
+    ) -> ImageWork<'a> {
         ImageWork {
+            logins: &self.job.registries,
+            login,
             model: &candidate.model,
             site: &candidate.site,
             current,
@@ -192,20 +212,15 @@ impl Run {
         missing.filter_map(|path| mounts::relative(path.to_str()?, project_dir)).collect()
     }
 
-    async fn pull(&self, candidate: &Candidate, current: Option<&Release>) -> Result<Done<()>, Stop> {
-        let asked = self.executor.pull(&self.work(candidate, current)).await?;
+    async fn pull(&self, work: &ImageWork<'_>) -> Result<Done<()>, Stop> {
+        let asked = self.executor.pull(work).await?;
         Ok(if asked == 0 { Done::Skipped((), "every image is on the host".into()) } else { Done::Did(()) })
     }
 
-    async fn build(
-        &self,
-        candidate: &Candidate,
-        current: Option<&Release>,
-    ) -> Result<Done<(BTreeMap<String, PinnedImage>, BTreeMap<String, String>)>, Stop> {
-        let work = self.work(candidate, current);
-        let inputs = self.executor.build_inputs(&work).await?;
-        let built = self.executor.build(&work, &inputs).await?;
-        let images = self.executor.pin(&work, &inputs, &built).await?;
+    async fn build(&self, work: &ImageWork<'_>) -> Result<Done<Images>, Stop> {
+        let inputs = self.executor.build_inputs(work).await?;
+        let built = self.executor.build(work, &inputs).await?;
+        let images = self.executor.pin(work, &inputs, &built).await?;
         let made = (images, inputs);
         Ok(match (work.has_builds(), built.is_empty()) {
             (false, _) => Done::Skipped(made, "no service is built here".into()),

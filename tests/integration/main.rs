@@ -4,6 +4,7 @@ mod acceptance;
 mod faults;
 mod harness;
 mod house;
+mod registry;
 mod releases;
 mod slack;
 mod ssh;

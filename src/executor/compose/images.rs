@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::{ComposeExecutor, ExecutorError, Site};
 use crate::event::{EventKind, ImageHow};
+use crate::executor::registry::{Refused, Wanted};
 use crate::here;
-use crate::host::process::{self, Command, Finished, ProcessError};
+use crate::host::docker_config::DockerConfig;
+use crate::host::process::{self, Command, ProcessError};
 use crate::model::compose::{ComposeModel, Service};
 use crate::model::reference;
-use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, Release, Severity};
+use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, RegistryLogin, Release, Severity};
 
-/// Longest pull of one image.
-const PULL_DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// Longest build of one image.
 const BUILD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
@@ -31,6 +31,10 @@ pub struct ImageWork<'a> {
     pub bundle: &'a BTreeMap<String, BundleEntry>,
     /// Who builds.
     pub build: BuildMode,
+    /// Who may pull.
+    pub logins: &'a [RegistryLogin],
+    /// The same as Docker reads it, when there is any; else the user's own logins count.
+    pub login: Option<&'a DockerConfig>,
     /// Whether to build without cache.
     pub no_cache: bool,
     /// Whether the project is deployed where it lies: then files count that git does not track.
@@ -70,12 +74,12 @@ impl ComposeExecutor {
             if asked.contains(&reference) || !self.must_ask(work, name, service, &reference).await? {
                 continue;
             }
-            self.pull_service(name, &reference).await?;
+            self.pull_service(work, name, &reference).await?;
             asked.insert(reference);
         }
         for (service, base) in self.bases(work) {
             if asked.insert(base.clone()) {
-                self.pull_base(&service, &base).await;
+                self.pull_base(work, &service, &base).await;
             }
         }
         Ok(asked.len())
@@ -107,8 +111,13 @@ impl ComposeExecutor {
         Ok(reference::names_registry(reference) || !present || (changed && !is_ours(reference)))
     }
 
-    async fn pull_service(&self, service: &str, reference: &str) -> Result<(), ExecutorError> {
-        let pulled = self.docker_pull(reference).await;
+    async fn pull_service(
+        &self,
+        work: &ImageWork<'_>,
+        service: &str,
+        reference: &str,
+    ) -> Result<(), ExecutorError> {
+        let pulled = self.docker_pull(reference, work.login).await;
         let present = self.docker.image(reference).await?;
         match (pulled, present) {
             (Ok(_), Some(facts)) => {
@@ -119,11 +128,10 @@ impl ComposeExecutor {
                 self.notice_base(reference, &source);
                 Ok(())
             }
-            (Err(source), _) => Err(ExecutorError::Pull {
-                service: service.to_owned(),
-                reference: reference.to_owned(),
-                source,
-            }),
+            (Err(source), _) => {
+                let refused = Refused::of(Wanted::Pull, service, reference, &source, work.logins);
+                Err(ExecutorError::Pull(Box::new(refused)))
+            }
             (Ok(finished), None) => Err(ExecutorError::NoImage {
                 service: service.to_owned(),
                 reference: reference.to_owned(),
@@ -132,8 +140,8 @@ impl ComposeExecutor {
         }
     }
 
-    async fn pull_base(&self, service: &str, base: &str) {
-        match self.docker_pull(base).await {
+    async fn pull_base(&self, work: &ImageWork<'_>, service: &str, base: &str) {
+        match self.docker_pull(base, work.login).await {
             Ok(_) => {
                 if let Ok(Some(facts)) = self.docker.image(base).await {
                     self.say_image(service, base, &facts, ImageHow::Pulled);
@@ -152,11 +160,6 @@ impl ComposeExecutor {
         let hint = Some("check the network and the registry; the next deploy asks again".to_owned());
         let code = "image.pull".to_owned();
         self.emitter.emit(here!(), EventKind::Noticed { code, notice, hint, severity: Severity::Warning });
-    }
-
-    async fn docker_pull(&self, reference: &str) -> Result<Finished, ProcessError> {
-        let command = Command::new("docker").args(["pull", "--quiet", reference]).deadline(PULL_DEADLINE);
-        process::run(&command, |_, line| self.say_line("docker pull", line)).await
     }
 
     /// Returns the `FROM` images of what is built, with one service that needs each.
@@ -226,6 +229,10 @@ impl ComposeExecutor {
             command = command.arg("--no-cache");
         }
         let command = command.arg(name).env("BUILDKIT_PROGRESS", "plain").deadline(BUILD_DEADLINE);
+        let command = match work.login {
+            Some(login) => login.used_by(command),
+            None => command,
+        };
         let source = format!("build {name}");
         process::run(&command, |_, line| self.say_line(&source, line))
             .await
@@ -359,7 +366,7 @@ fn path_part(name: &str) -> String {
     if parts.is_empty() { "x".to_owned() } else { parts.join("-") }
 }
 
-fn last(source: &ProcessError) -> String {
+pub(super) fn last(source: &ProcessError) -> String {
     match source {
         ProcessError::Failed { finished, .. } => crate::text::harmless(&finished.last_words()),
         other => other.to_string(),

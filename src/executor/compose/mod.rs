@@ -7,6 +7,7 @@ mod images;
 pub mod mounts;
 pub mod place;
 pub mod project;
+mod pull;
 mod scene;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use images::ImageWork;
 pub use scene::{Scene, of_current, of_project};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
+use crate::executor::registry::Refused;
 use crate::executor::variables::{Resolved, VariablesError};
 use crate::health::{Check, HealthError, ServiceFacts, plan_checks};
 use crate::here;
@@ -58,16 +60,9 @@ pub enum ExecutorError {
         /// Where it would be on the host.
         path: PathBuf,
     },
-    /// An image could not be pulled.
-    #[error("could not pull image `{reference}` of `{service}`")]
-    Pull {
-        /// Service that needs it.
-        service: String,
-        /// What the compose file says.
-        reference: String,
-        /// What Docker said.
-        source: ProcessError,
-    },
+    /// A registry did not give an image.
+    #[error("{0}")]
+    Pull(Box<Refused>),
     /// An image is nowhere.
     #[error("image `{reference}` of `{service}` cannot be had: {said}")]
     NoImage {
@@ -139,7 +134,8 @@ impl ExecutorError {
                     path.display()
                 ),
             ),
-            Self::Pull { .. } | Self::NoImage { .. } => of(
+            Self::Pull(refused) => refused.report(),
+            Self::NoImage { .. } => of(
                 ErrorKind::DockerError,
                 "image.missing",
                 "check the image's name and tag, and that the host may pull it: `docker pull` there tells more",

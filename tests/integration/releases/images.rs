@@ -1,71 +1,21 @@
 //! Images: pulled, built, pinned by our own tags, and there for a rollback when nobody else has them any more.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::{Shop, first_error, notices};
-use crate::support::{base_image, free_port, get, needs, output, shop_binary, until};
-
-/// A registry on loopback, with its data in a directory of its own; ends on drop.
-struct Registry {
-    port: u16,
-    child: Child,
-    _dir: TempDir,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let (port, dir) = (free_port(), tempfile::tempdir().expect("make the registry's directory"));
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
-            dir.path().display()
-        );
-        let config = dir.path().join("config.yml");
-        fs::write(&config, text).expect("write the registry's configuration");
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("start the registry");
-        until(Duration::from_secs(20), "the registry", || get(port, "/v2/").is_some());
-        Self { port, child, _dir: dir }
-    }
-
-    /// Pushes an image that says `version` under a tag, and keeps no tag of it here.
-    fn push(&self, name: &str, version: &str) -> String {
-        let reference = format!("127.0.0.1:{}/{name}:latest", self.port);
-        variant(&reference, version);
-        output(Command::new("docker").args(["push", "--quiet", &reference]));
-        output(Command::new("docker").args(["rmi", &reference]));
-        reference
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// Makes an image from the base image whose BUILT is `version`, without a builder.
-fn variant(reference: &str, version: &str) {
-    let base = base_image();
-    let id = output(Command::new("docker").args(["create", &base]));
-    let change = format!("ENV BUILT={version}");
-    output(Command::new("docker").args(["commit", "--change", &change, id.trim(), reference]));
-    output(Command::new("docker").args(["rm", id.trim()]));
-}
+use crate::support::{Registry, base_image, needs, output, shop_binary};
 
 #[test]
 fn a_registry_is_asked_each_time_and_not_needed_to_go_back() {
     needs!("docker", "docker-registry");
-    let registry = Registry::start();
+    let registry = Registry::open();
     let shop = Shop::on_root();
-    let name = format!("{}/app", shop.host.app());
-    let reference = registry.push(&name, "one");
+    let name = format!("{}/app:latest", shop.host.app());
+    let reference = format!("{}/{name}", registry.server());
+    registry.push(&name, "one");
     shop.compose_web(&format!("image: \"{reference}\""));
     let first = shop.deploy("1").exits(0);
     let ready = first.event("image_ready");
@@ -85,7 +35,7 @@ fn a_registry_is_asked_each_time_and_not_needed_to_go_back() {
     drop(registry);
     output(Command::new("docker").args(["rmi", "--force", &reference]));
     let aborted = shop.deploy("3").exits(9);
-    assert_eq!(first_error(&aborted).0, "image.missing", "{}", aborted.told());
+    assert_eq!(first_error(&aborted).0, "registry.away", "{}", aborted.told());
     aborted.says(&[&reference, "nothing was changed"]);
     assert_eq!((shop.current(), shop.id("web")), (two, id));
     shop.rollback(&[]).exits(0);
@@ -102,7 +52,7 @@ fn an_image_that_does_not_exist_stops_before_anything_is_touched() {
     let missing = format!("127.0.0.1:1/{}:none", shop.host.app());
     shop.compose_web(&format!("image: \"{missing}\""));
     let aborted = shop.deploy("2").exits(9);
-    assert_eq!(first_error(&aborted).0, "image.missing");
+    assert_eq!(first_error(&aborted).0, "registry.away");
     aborted.says(&[&missing, "`web`"]);
     // The same for what nobody builds.
     shop.configure("build: never");
