@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::model::{
-    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, RegistryLogin, Version,
+    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, RegistryLogin,
+    Version,
 };
 use crate::text::Secret;
 
