@@ -10,9 +10,15 @@ use zeroize::Zeroize;
 
 mod finder;
 mod forms;
+mod markdown;
 mod redact;
+mod shell;
+mod workflow;
 
+pub use markdown::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
 pub use redact::{REDACTED, Redactor, SHORTEST_SECRET};
+pub use shell::shell_word;
+pub use workflow::{command_data, command_property};
 
 /// A value that cannot be printed, and is wiped from memory when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
