@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{ConfigArgs, Output};
+use super::github::{Front, Github};
 use super::order::Wish;
 use super::surroundings::Surroundings;
 use crate::agent::protocol::Reply;
@@ -22,25 +23,41 @@ use crate::text::Redactor;
 
 /// Looks at the target, and prints what is there.
 pub(super) async fn look(wish: Wish) -> Exit {
-    match ask(&wish).await {
-        Ok(exit) => exit,
-        Err((exit, failure)) => {
-            fail(&failure);
+    let surroundings = Surroundings::of_process();
+    let config = &wish.reach.config;
+    let front = match wish.action {
+        Action::Logs(_) => Front::Stderr,
+        _ => Front::beside(config.log.output),
+    };
+    let github = Github::of(&surroundings, front, &config.project_root);
+    match ask(&wish, &surroundings, github.as_ref()).await {
+        Ok(exit) => {
+            if let Some(github) = &github {
+                if exit != Exit::Done {
+                    github.failed(wish.action.verb(), &unhealthy());
+                }
+                github.ended(exit);
+            }
             exit
         }
+        Err((exit, failure)) => fail(wish.action.verb(), &failure, exit, github.as_ref()),
     }
 }
 
-async fn ask(wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
-    let surroundings = Surroundings::of_process();
-    let resolved = wish.resolve(&surroundings).map_err(|error| (error.exit(), error.report()))?;
+async fn ask(
+    wish: &Wish,
+    surroundings: &Surroundings,
+    github: Option<&Github>,
+) -> Result<Exit, (Exit, FailureReport)> {
+    let resolved = wish.resolve(surroundings).map_err(|error| (error.exit(), error.report()))?;
+    let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
+    github.iter().for_each(|github| github.mask_on_stderr(&redactor));
     let ids = (DeploymentId::generate(), surroundings.correlation_id());
-    let job = wish.job(&resolved, ids, &surroundings);
+    let job = wish.job(&resolved, ids, surroundings);
     let unreachable = |error: RemoteError| (error.outcome().exit(), error.report());
     let agents = Agents::found().map_err(unreachable)?;
     let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await.map_err(unreachable)?;
     let channel = remote.attach().await.map_err(unreachable)?;
-    let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
     let lost = |error: SessionError| (Exit::Unreachable, error.report());
     let mut session = Session::open(channel, redactor).await.map_err(lost)?;
     session.send_job(&job).await.map_err(lost)?;
@@ -102,6 +119,13 @@ fn show(action: &Action, answer: &Value, output: Output) -> Exit {
     if *action == Action::Health && unhealthy() { Exit::Failed } else { Exit::Done }
 }
 
+/// The only answer that is no success; what it is about stands in the table.
+fn unhealthy() -> FailureReport {
+    let message = "not everything that is asked is healthy; the checks are in the job's log";
+    let hint = "look at what failed with `ffe-deploy status` and `ffe-deploy logs`";
+    FailureReport::new(ErrorKind::HealthCheckError, "health.unhealthy", message).hint(hint)
+}
+
 fn typed<T: DeserializeOwned>(answer: &Value) -> Option<T> {
     serde_json::from_value(answer.clone()).ok()
 }
@@ -142,6 +166,7 @@ pub(super) fn recovered(answer: &Value, output: Output) -> Option<RecoveredDeplo
 /// Prints the apps and environments of the configuration.
 pub(super) fn list(args: &ConfigArgs) -> Exit {
     let surroundings = Surroundings::of_process();
+    let github = Github::of(&surroundings, Front::beside(args.log.output), &args.project_root);
     let inputs = Inputs {
         app: args.app.clone(),
         project_root: args.project_root.clone(),
@@ -154,20 +179,22 @@ pub(super) fn list(args: &ConfigArgs) -> Exit {
         Ok(found) => {
             let answer = serde_json::to_value(&found).unwrap_or_default();
             print(&answer, args.log.output, Some(human::list(&found, None)));
+            github.iter().for_each(|github| github.ended(Exit::Done));
             Exit::Done
         }
-        Err(error) => {
-            fail(&error.report());
-            error.exit()
-        }
+        Err(error) => fail("list", &error.report(), error.exit(), github.as_ref()),
     }
 }
 
-/// Says on stderr why there is no answer.
-pub(super) fn fail(failure: &FailureReport) -> Exit {
+/// Says on stderr, and to a job of GitHub, why there is no answer, and returns the exit code.
+pub(super) fn fail(verb: &str, failure: &FailureReport, exit: Exit, github: Option<&Github>) -> Exit {
     eprintln!("[ERROR] {}", failure.message);
     if let Some(hint) = &failure.hint {
         eprintln!("  next: {hint}");
     }
-    if failure.error_kind == ErrorKind::ConfigurationError { Exit::Invalid } else { Exit::Internal }
+    if let Some(github) = github {
+        github.failed(verb, failure);
+        github.ended(exit);
+    }
+    exit
 }

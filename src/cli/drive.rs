@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer;
+use super::github::{Front, Github};
 use super::order::Wish;
 use super::own::{self, Own};
 use super::signals::{Signals, patience};
@@ -45,11 +46,13 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     let surroundings = Surroundings::of_process();
     let id = wish.deployment_id.clone().unwrap_or_else(DeploymentId::generate);
     let profile = Profile::of_name(wish.environment.as_deref().unwrap_or("dev"));
-    let log = &wish.reach.config.log;
-    let telling = match Telling::open(log, &surroundings, wish.action.verb(), profile, id) {
+    let config = &wish.reach.config;
+    let github = Github::of(&surroundings, Front::beside(config.log.output), &config.project_root);
+    let verb = wish.action.verb();
+    let telling = match Telling::open(&config.log, &surroundings, verb, profile, id, github.as_ref()) {
         Ok(telling) => telling,
         Err(error) => {
-            return answer::fail(&own::log_failure(&error));
+            return answer::fail(verb, &own::log_failure(&error), Exit::Invalid, github.as_ref());
         }
     };
     let audience = config::audience(&wish.inputs(&surroundings));
@@ -60,6 +63,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         telling,
         named: Named::default(),
         redactor: Redactor::new(secrets.iter().map(crate::text::Secret::reveal)),
+        github,
         audience,
         seen: 0,
     };
@@ -82,6 +86,7 @@ struct Drive {
     telling: Telling,
     named: Named,
     redactor: Redactor,
+    github: Option<Github>,
     /// Whom to tell of the end, also when the configuration is wrong.
     audience: Audience,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
@@ -119,10 +124,11 @@ impl Drive {
                 FailureReport::new(ErrorKind::DeploymentError, "signals", error.to_string()),
             )
         })?;
+        let resolved = self.resolve();
         self.telling.begin(Stage::Initializing);
         let (line, load) = tokio::select! {
             () = signals.raised() => return Err(own::cancelled_early()),
-            ready = self.initialize() => ready?,
+            ready = self.initialize(resolved) => ready?,
         };
         let line = opened.insert(line);
         self.telling.end(StageOutcome::Succeeded, None);
@@ -143,19 +149,29 @@ impl Drive {
         self.follow(line, load, signals).await
     }
 
-    /// Reads the configuration and reaches the target.
-    async fn initialize(&mut self) -> Result<(Line, Load), Own> {
+    /// Reads the configuration, and hides its secrets before anything is printed.
+    fn resolve(&mut self) -> Result<Resolved, Own> {
+        let resolved = self.wish.resolve(&self.surroundings);
+        if let Ok(resolved) = &resolved {
+            self.redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
+        }
+        if let Some(github) = &self.github {
+            github.mask(&self.redactor);
+        }
+        resolved.map_err(|error| {
+            let outcome = if error.exit() == Exit::Invalid { Outcome::Invalid } else { Outcome::Refused };
+            Own::of(outcome, error.report())
+        })
+    }
+
+    /// Reaches the target.
+    async fn initialize(&mut self, resolved: Result<Resolved, Own>) -> Result<(Line, Load), Own> {
         let Audience { app, environment, .. } = self.audience.clone();
         self.telling.emitter.identify(app.clone(), environment.clone());
         self.named = Named { app, environment, version: None };
-        let resolved = self.wish.resolve(&self.surroundings).map_err(|error| {
-            let outcome = if error.exit() == Exit::Invalid { Outcome::Invalid } else { Outcome::Refused };
-            Own::of(outcome, error.report())
-        })?;
-        let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
-        let kept = self.telling.keep_logs(&resolved.environment.name, redactor.clone());
+        let resolved = resolved?;
+        let kept = self.telling.keep_logs(&resolved.environment.name, self.redactor.clone());
         kept.map_err(|error| Own::of(Outcome::Invalid, own::log_failure(&error)))?;
-        self.redactor = redactor.clone();
         self.introduce(&resolved);
         self.wish.confirmed(&resolved).map_err(|failure| Own::of(Outcome::Refused, failure))?;
         let ids = (self.telling.deployment_id.clone(), self.telling.correlation_id.clone());
@@ -167,7 +183,7 @@ impl Drive {
         let agents = Agents::found()?;
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
         let channel = remote.attach().await?;
-        let session = Session::open(channel, redactor).await?;
+        let session = Session::open(channel, self.redactor.clone()).await?;
         Ok((Line { remote, session }, Load { job, app_dir: resolved.app_dir }))
     }
 
@@ -180,6 +196,7 @@ impl Drive {
             version: Some(resolved.version.label.clone()).filter(|_| brings),
         };
         self.telling.emitter.identify(self.named.app.clone(), self.named.environment.clone());
+        self.telling.know(resolved.app_dir.clone(), self.wish.rollback_words(resolved, &self.surroundings));
         let started = EventKind::DeploymentStarted {
             verb: self.wish.action.verb().to_owned(),
             version: self.named.version.clone(),

@@ -5,6 +5,7 @@ mod args;
 #[cfg(test)]
 mod documents;
 mod drive;
+mod github;
 mod order;
 mod own;
 mod signals;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::model::{Action, Exit, LogQuery};
+use crate::model::{Action, ErrorKind, Exit, FailureReport, LogQuery};
 use args::{BackupVerb, Cli, TargetArgs, Verb};
 use order::Wish;
 
@@ -43,7 +44,24 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
         eprintln!("\nActions: {}", actions().join(", "));
     }
-    if error.use_stderr() { Exit::Invalid.into() } else { Exit::Done.into() }
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    tell_github(error);
+    Exit::Invalid.into()
+}
+
+/// A job of GitHub hears of words that nobody understands, too. Nothing is printed on stdout then.
+fn tell_github(error: &clap::Error) {
+    let surroundings = surroundings::Surroundings::of_process();
+    let github = github::Github::of(&surroundings, github::Front::Stdout, std::path::Path::new("."));
+    let Some(github) = github else { return };
+    let message = error.render().to_string();
+    let message = message.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let failure = FailureReport::new(ErrorKind::ConfigurationError, "arguments", message)
+        .hint("look at `ffe-deploy VERB --help`; nothing was touched");
+    github.failed("ffe-deploy", &failure);
+    github.ended(Exit::Invalid);
 }
 
 /// Returns every verb, with its other name where it has one.

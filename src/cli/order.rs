@@ -1,11 +1,14 @@
 //! What the command line wishes, and the job that it becomes with the configuration.
 
+use std::path::Path;
+
 use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
 use crate::model::{
     Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options, Placement,
 };
+use crate::text::{harmless, shell_word};
 
 /// What the command line wishes.
 #[derive(Clone)]
@@ -129,6 +132,27 @@ impl Wish {
         let message = format!("`{verb}` in `{environment}` must be confirmed; nothing was touched");
         let hint = format!("confirm it: `ffe-deploy {verb} {environment} --yes`, or FFE_DEPLOY_YES=true");
         Err(FailureReport::new(ErrorKind::ValidationError, "confirmation.missing", message).hint(hint))
+    }
+
+    /// Returns the words of a rollback in the same place, up to its release: what this command was told by flags or by
+    /// their variables, and is not in the configuration.
+    pub(super) fn rollback_words(&self, resolved: &Resolved, surroundings: &Surroundings) -> String {
+        let config = &self.reach.config;
+        let path = |path: &Path| Some(path.display().to_string());
+        let root = Some(&config.project_root).filter(|root| *root != Path::new("."));
+        let said = |flag: &str| surroundings.get(&format!("FFE_DEPLOY_{flag}"));
+        // User and port may have been said apart.
+        let host = self.reach.host.clone().or_else(|| said("HOST"));
+        let flags = [
+            ("--app", config.app.clone().or_else(|| said("APP"))),
+            ("--project-root", root.and_then(|root| path(root))),
+            ("--config-dir", config.config_dir.as_deref().and_then(path).or_else(|| said("CONFIG_DIR"))),
+            ("--host", host.map(|_| resolved.target.to_string())),
+            ("--host-key", self.reach.host_key.clone().or_else(|| said("HOST_KEY"))),
+        ];
+        let start = format!("ffe-deploy rollback {}", resolved.environment.name);
+        let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        flags.fold(start, |words, (flag, value)| format!("{words} {flag} {}", shell_word(&harmless(&value))))
     }
 
     /// Returns the job for the agent, without its bundle.

@@ -116,7 +116,7 @@ pub(super) fn log_failure(error: &crate::report::ReportError) -> FailureReport {
 }
 
 /// An error and its causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

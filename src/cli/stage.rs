@@ -1,6 +1,6 @@
 //! What the runner tells: its own events and the host's, to every reporter.
 
-use std::io::IsTerminal;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::args::LogArgs;
+use super::github::{Front, Github};
 use super::surroundings::Surroundings;
 use crate::event::{
     Context, DeploymentResult, Emitter, Event, EventKind, Level, Origin, Sink, Span, SpanStatus,
 };
 use crate::here;
 use crate::model::{
-    AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Stage,
+    AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Requester, Stage,
     StageOutcome,
 };
 use crate::report::diagnostics::{self, DiagnosticsSettings};
 use crate::report::{
-    Console, ConsoleSettings, EventLog, Hub, Notified, ReportError, Reporter, Story, event_log,
+    Console, ConsoleSettings, EventLog, Hub, Notified, ReportError, Reporter, Setting, Story, event_log,
 };
 use crate::text::Redactor;
 
@@ -74,6 +75,7 @@ impl Drop for Telling {
 
 impl Telling {
     /// Opens the reporters. `profile` is what the environment's name stands for: it decides the default level (C14).
+    /// `github` is the job of GitHub that runs this, when one does.
     ///
     /// # Errors
     /// A file that was asked for cannot be made.
@@ -83,6 +85,7 @@ impl Telling {
         verb: &str,
         profile: Profile,
         deployment_id: DeploymentId,
+        github: Option<&Github>,
     ) -> Result<Self, ReportError> {
         let correlation_id = log.correlation_id.clone().unwrap_or_else(|| surroundings.correlation_id());
         let shared = Shared::default();
@@ -98,11 +101,13 @@ impl Telling {
             if let Some(file) = &log.log_file {
                 hub.add(Console::log_file(file, level)?);
             }
-            let terminal = std::io::stderr().is_terminal();
-            let mut settings =
-                ConsoleSettings::fitting(log.log_format, level, terminal, |name| surroundings.get(name));
-            settings.log_place = Some(place.display().to_string());
-            hub.add(Console::new(std::io::stderr(), settings));
+            if let Some(github) = github {
+                github.add_reporters(&mut hub);
+            }
+            hub.add(console(log, level, surroundings, github.map_or(Front::Stderr, Github::front)));
+            let Requester { who, run_url } = surroundings.requester();
+            let event_log = Some(place.display().to_string());
+            *hub.setting() = Setting { who: Some(who), run_url, event_log, ..Setting::default() };
         }
         let context = Context {
             origin: Origin::Runner,
@@ -155,6 +160,12 @@ impl Telling {
         }
         self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).add_first(files);
         Ok(())
+    }
+
+    /// Takes in where the app is, and how to go back from what this run does.
+    pub(super) fn know(&self, app_dir: PathBuf, rollback: String) {
+        let mut hub = self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        (hub.setting().app_dir, hub.setting().rollback) = (Some(app_dir), Some(rollback));
     }
 
     /// Tells an event of the host.
@@ -272,6 +283,22 @@ impl OwnEnding {
 fn level(log: &LogArgs, surroundings: &Surroundings, profile: Profile) -> Level {
     let usual = if profile == Profile::Dev { Level::Debug } else { Level::Info };
     log.log_level.or_else(|| surroundings.get("LOG_LEVEL")?.parse().ok()).unwrap_or(usual)
+}
+
+/// On GitHub lines for people stand where commands do, so that a group holds what belongs to it.
+fn console(
+    log: &LogArgs,
+    level: Level,
+    surroundings: &Surroundings,
+    front: Front,
+) -> Console<Box<dyn Write + Send>> {
+    let (stream, terminal) = front.stream();
+    let settings = ConsoleSettings::fitting(log.log_format, level, terminal, |name| surroundings.get(name));
+    if settings.for_people {
+        Console::new(stream, settings)
+    } else {
+        Console::new(Front::Stderr.stream().0, settings)
+    }
 }
 
 async fn tick(hub: Arc<Mutex<Hub>>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{CorrelationId, Requester};
+use crate::report::github;
 
 /// The environment of the job, and what follows from it.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ impl Surroundings {
 
     /// Returns whether a job of GitHub runs this.
     pub(super) fn on_github(&self) -> bool {
-        self.get("GITHUB_ACTIONS").is_some()
+        github::is_active(|name| self.get(name))
     }
 
     /// Returns `github-<run>-<attempt>`, else a new id (DESIGN section 5).

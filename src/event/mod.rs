@@ -26,6 +26,7 @@ pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, FileChanges, ImageChange, ImageHow, ImageName, ServiceChange, Span, SpanStatus};
 pub use result::DeploymentResult;
 pub use schema::schema;
+pub use words::level_of;
 
 /// Version of the event format; every line says it.
 pub const SCHEMA: u32 = 1;

@@ -37,13 +37,18 @@ impl EventKind {
             Self::FindingReported { finding } => of_severity(finding.severity),
             Self::Noticed { severity, .. } => of_severity(*severity),
             Self::Failed { .. } => Level::Error,
-            Self::DeploymentFinished { result, .. } => match result.outcome {
-                Outcome::Succeeded | Outcome::Planned => Level::Info,
-                Outcome::Failed => Level::Critical,
-                Outcome::Cancelled => Level::Warning,
-                _ => Level::Error,
-            },
+            Self::DeploymentFinished { result, .. } => level_of(result.outcome),
         }
+    }
+}
+
+/// Returns how much an end weighs.
+pub fn level_of(outcome: Outcome) -> Level {
+    match outcome {
+        Outcome::Succeeded | Outcome::Planned => Level::Info,
+        Outcome::Failed => Level::Critical,
+        Outcome::Cancelled => Level::Warning,
+        _ => Level::Error,
     }
 }
 

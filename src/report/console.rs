@@ -6,8 +6,9 @@ use std::io::Write;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use super::github::Groups;
 use super::lines::{Line, Narrator};
-use super::{Muted, Notified, ReportError, Reporter, words};
+use super::{Muted, Notified, ReportError, Reporter, Story, ending, summary, words};
 use crate::event::{Event, EventKind, Level};
 use crate::model::Stage;
 use crate::text;
@@ -55,8 +56,8 @@ pub struct ConsoleSettings {
     pub level: Level,
     /// Whether words have colours.
     pub colours: bool,
-    /// Where the event log is, to be named at the end.
-    pub log_place: Option<String>,
+    /// Whether each stage is a group of GitHub's log.
+    pub groups: bool,
 }
 
 impl ConsoleSettings {
@@ -69,14 +70,15 @@ impl ConsoleSettings {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let on_github = super::github::is_active(&variable);
         let for_people = match format {
             LogFormat::Human => true,
             LogFormat::Json => false,
-            LogFormat::Auto => terminal || is_set("GITHUB_ACTIONS"),
+            LogFormat::Auto => terminal || on_github,
         };
         let dumb = variable("TERM").as_deref() == Some("dumb");
         let colours = for_people && terminal && !is_set("NO_COLOR") && !dumb;
-        Self { for_people, level, colours, log_place: None }
+        Self { for_people, level, colours, groups: for_people && on_github }
     }
 }
 
@@ -86,6 +88,7 @@ pub struct Console<W> {
     out: W,
     settings: ConsoleSettings,
     narrator: Narrator,
+    groups: Groups,
     last_said: Instant,
     running: Option<(Stage, Instant)>,
 }
@@ -93,8 +96,8 @@ pub struct Console<W> {
 impl<W: Write + Send> Console<W> {
     /// Returns a console on this stream.
     pub fn new(out: W, settings: ConsoleSettings) -> Self {
-        let narrator = Narrator::new(settings.log_place.clone());
-        Self { name: "console", out, settings, narrator, last_said: Instant::now(), running: None }
+        let (narrator, groups) = (Narrator::default(), Groups::default());
+        Self { name: "console", out, settings, narrator, groups, last_said: Instant::now(), running: None }
     }
 
     fn write(&mut self, text: &str) -> Result<(), ReportError> {
@@ -104,7 +107,20 @@ impl<W: Write + Send> Console<W> {
     }
 
     fn write_lines(&mut self, lines: &[Line]) -> Result<(), ReportError> {
-        let text: String = lines.iter().map(|line| painted(line, self.settings.colours)).collect();
+        let text = self.painted(lines);
+        if text.is_empty() { Ok(()) } else { self.write(&text) }
+    }
+
+    fn painted(&self, lines: &[Line]) -> String {
+        lines.iter().map(|line| painted(line, self.settings.colours)).collect()
+    }
+
+    fn tell_people(&mut self, event: &Event) -> Result<(), ReportError> {
+        let lines = self.narrator.lines(event);
+        let mut text = self.painted(&lines);
+        if self.settings.groups {
+            text = self.groups.around(event, text);
+        }
         if text.is_empty() { Ok(()) } else { self.write(&text) }
     }
 
@@ -125,7 +141,7 @@ impl Console<std::fs::File> {
     /// When the file cannot be opened.
     pub fn log_file(path: &std::path::Path, level: Level) -> Result<Self, ReportError> {
         let out = super::event_log::create_private(path, std::fs::OpenOptions::new().append(true))?;
-        let settings = ConsoleSettings { for_people: false, level, colours: false, log_place: None };
+        let settings = ConsoleSettings { for_people: false, level, colours: false, groups: false };
         Ok(Self { name: "log file", ..Self::new(out, settings) })
     }
 }
@@ -144,20 +160,23 @@ impl<W: Write + Send> Reporter for Console<W> {
             return Ok(());
         }
         if self.settings.for_people {
-            let lines = self.narrator.lines(event);
-            return self.write_lines(&lines);
+            return self.tell_people(event);
         }
         let mut line = event.to_line().map_err(|source| ReportError::Json { source })?;
         line.push('\n');
         self.write(&line)
     }
 
+    fn on_end(&mut self, story: &Story) -> Result<(), ReportError> {
+        let is_shown = story.level().is_some_and(|level| level >= self.settings.level);
+        if self.settings.for_people && is_shown { self.write_lines(&ending::lines(story)) } else { Ok(()) }
+    }
+
     fn on_notified(&mut self, notified: &Notified) -> Result<(), ReportError> {
-        let Some(problem) = &notified.problem else { return Ok(()) };
+        let Some(text) = summary::not_told(notified) else { return Ok(()) };
         if self.settings.level > Level::Warning {
             return Ok(());
         }
-        let text = format!("{} was not told: {problem}", notified.audience);
         if self.settings.for_people {
             return self.write_lines(&[Line::first(Level::Warning, text)]);
         }
@@ -181,7 +200,6 @@ impl<W: Write + Send> Reporter for Console<W> {
         if !self.settings.for_people || self.settings.level > Level::Warning {
             return Ok(());
         }
-        self.narrator.muted(muted.clone());
         let text =
             format!("the {} stopped: {}; the deployment goes on without it", muted.reporter, muted.cause);
         self.write_lines(&[Line::first(Level::Warning, text)])
@@ -219,8 +237,16 @@ mod tests {
     use crate::model::{Outcome, StageOutcome};
 
     fn console(level: Level, for_people: bool, colours: bool) -> Console<Vec<u8>> {
-        let log_place = Some("/tmp/ffe-deploy/deploy-1.jsonl".to_owned());
-        Console::new(Vec::new(), ConsoleSettings { for_people, level, colours, log_place })
+        let settings = ConsoleSettings { for_people, level, colours, groups: false };
+        Console::new(Vec::new(), settings)
+    }
+
+    /// Tells a console every example, and then the end of the story that they make.
+    fn tell_all(console: &mut Console<Vec<u8>>) {
+        for event in examples::all() {
+            console.on_event(&event).unwrap();
+        }
+        console.on_end(&crate::report::story::tests::told()).unwrap();
     }
 
     fn said(console: &Console<Vec<u8>>) -> String {
@@ -236,9 +262,7 @@ mod tests {
     #[test]
     fn a_rollback_reads_well_at_three_in_the_morning() {
         let mut console = console(Level::Info, true, false);
-        for event in examples::all() {
-            console.on_event(&event).unwrap();
-        }
+        tell_all(&mut console);
         let story = said(&console);
         for part in [
             "[INFO]  ffe-deploy 0.1.0: deploy shop 1.2.0 to production\n",
@@ -262,9 +286,13 @@ mod tests {
             → read its last log lines above, then run `ffe-deploy logs production backend`
           version       1.1.0 again; 1.2.0 failed
           release       deploy-20261120120000-7c9e6679
-          backup        /srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst
+          backup        /srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst  (1.0 MB)
           health        healthy
           took          1 min 23 s
+          services      backend recreated
+          image         backend: shop-backend 60303ae22b99 → shop-backend 9f86d081884c
+          files         1 changed (config/shop.yaml)
+          checks        ✗ backend
           url           http://shop.example.com:8000  (backend)
           deployment    deploy-20261121064000-1b9d6bcd
           event log     /tmp/ffe-deploy/deploy-1.jsonl
@@ -385,9 +413,7 @@ mod tests {
     #[test]
     fn the_prefixes_have_the_documents_colours_on_a_terminal_only() {
         let mut console = console(Level::Debug, true, true);
-        for event in examples::all() {
-            console.on_event(&event).unwrap();
-        }
+        tell_all(&mut console);
         let shown = said(&console);
         for prefix in ["\u{1b}[32m[INFO]\u{1b}[0m", "\u{1b}[33m[WARN]\u{1b}[0m", "\u{1b}[31m[ERROR]\u{1b}[0m"]
         {
@@ -402,7 +428,7 @@ mod tests {
     fn the_surroundings_decide_on_lines_and_colours() {
         let fitting = |format, terminal, set: &'static [&'static str]| {
             let settings = ConsoleSettings::fitting(format, Level::Info, terminal, |name| {
-                set.contains(&name).then(|| "1".to_owned())
+                set.contains(&name).then(|| "true".to_owned())
             });
             (settings.for_people, settings.colours)
         };
@@ -410,6 +436,9 @@ mod tests {
         assert_eq!(fitting(LogFormat::Auto, true, &["NO_COLOR"]), (true, false));
         assert_eq!(fitting(LogFormat::Auto, false, &[]), (false, false));
         assert_eq!(fitting(LogFormat::Auto, false, &["GITHUB_ACTIONS"]), (true, false));
+        let on_github = |name: &str| (name == "GITHUB_ACTIONS").then(|| "true".to_owned());
+        assert!(ConsoleSettings::fitting(LogFormat::Human, Level::Info, false, on_github).groups);
+        assert!(!ConsoleSettings::fitting(LogFormat::Json, Level::Info, false, on_github).groups);
         assert_eq!(fitting(LogFormat::Json, true, &["GITHUB_ACTIONS"]), (false, false));
         assert_eq!(fitting(LogFormat::Human, false, &[]), (true, false));
         assert_eq!("yaml".parse::<LogFormat>().unwrap_err().to_string().matches("json").count(), 1);

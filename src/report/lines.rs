@@ -1,8 +1,8 @@
 //! What the console says for each event, written to be read at three in the morning: what happened, what was not
 //! touched, and the next step. Nothing here is coloured or filtered.
 
-use super::{Muted, story, summary, words};
-use crate::event::{DeploymentResult, Event, EventKind, ImageHow, Level};
+use super::{story, summary, words};
+use crate::event::{Event, EventKind, ImageHow, Level};
 use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict};
 
 /// One line; the first one of an event carries its level.
@@ -24,32 +24,22 @@ impl Line {
         Self { level: None, text: text.into(), is_headline: false }
     }
 
-    fn headline(level: Level, text: impl Into<String>) -> Self {
+    /// The first line of an event that stands out.
+    pub(super) fn headline(level: Level, text: impl Into<String>) -> Self {
         Self { is_headline: true, ..Self::first(level, text) }
     }
 }
 
 /// Tells the events of one deployment.
+#[derive(Default)]
 pub(super) struct Narrator {
-    log_place: Option<String>,
     /// Checks that passed since the last line.
     passed: usize,
     /// Who said the last line of foreign output, so that it is named once.
     speaker: Option<String>,
-    muted: Vec<Muted>,
-    /// Told at the end, where people look first.
-    failures: Vec<FailureReport>,
 }
 
 impl Narrator {
-    pub(super) fn new(log_place: Option<String>) -> Self {
-        Self { log_place, passed: 0, speaker: None, muted: Vec::new(), failures: Vec::new() }
-    }
-
-    pub(super) fn muted(&mut self, muted: Muted) {
-        self.muted.push(muted);
-    }
-
     /// Hears an event that is too light to be shown: checks before the deployment that passed are counted, so that
     /// what is wrong does not drown in them.
     pub(super) fn count(&mut self, event: &Event) {
@@ -136,11 +126,8 @@ impl Narrator {
             EventKind::Noticed { code, notice, hint, severity: _ } => {
                 notice_lines(level, code, notice, hint.as_deref())
             }
-            EventKind::Failed { failure } => {
-                self.failures.push(failure.clone());
-                Vec::new()
-            }
-            EventKind::DeploymentFinished { is_final, result } => self.end(level, *is_final, result),
+            // Told at the end, where people look first.
+            EventKind::Failed { .. } | EventKind::DeploymentFinished { .. } => Vec::new(),
         }
     }
 
@@ -152,29 +139,6 @@ impl Narrator {
         }
         self.speaker = Some(source.to_owned());
         lines.push(Line::more(format!("  │ {text}")));
-        lines
-    }
-
-    fn end(&self, level: Level, is_final: bool, result: &DeploymentResult) -> Vec<Line> {
-        let mut lines = vec![Line::more(""), Line::headline(level, summary::headline(result))];
-        let others = self.failures.iter().filter(|failure| !result.errors.contains(failure));
-        for (at, error) in result.errors.iter().chain(others).enumerate() {
-            lines.extend(indented(&format!("  {}. ", at + 1), &with_code(error)));
-            lines.extend(next_step(
-                error.hint.as_deref().filter(|hint| result.next_step.as_deref() != Some(hint)),
-            ));
-        }
-        let facts = summary::facts(result, self.log_place.as_deref());
-        lines.extend(facts.iter().map(|(name, value)| Line::more(format!("  {name:<13} {value}"))));
-        if !is_final {
-            lines.push(Line::more("  The host goes on by itself; its own log has the end."));
-        }
-        for muted in &self.muted {
-            lines.push(Line::more(format!("  without       the {}: {}", muted.reporter, muted.cause)));
-        }
-        if let Some(step) = &result.next_step {
-            lines.extend(indented("  Next: ", step));
-        }
         lines
     }
 }
@@ -287,12 +251,13 @@ fn collected(level: Level, service: &str, container: &str, state: &str, lines: &
 }
 
 /// The message, with the code behind its first line.
-fn with_code(failure: &FailureReport) -> String {
+pub(super) fn with_code(failure: &FailureReport) -> String {
     let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
     format!("{first}  ({})\n{rest}", failure.code)
 }
 
-fn next_step(hint: Option<&str>) -> Vec<Line> {
+/// What to do about the line above.
+pub(super) fn next_step(hint: Option<&str>) -> Vec<Line> {
     hint.map(|hint| indented("    → ", hint)).unwrap_or_default()
 }
 
@@ -306,7 +271,7 @@ fn headed(level: Level, lead: &str, text: &str) -> Vec<Line> {
 }
 
 /// Text of several lines below each other, the first one after `lead`.
-fn indented(lead: &str, text: &str) -> Vec<Line> {
+pub(super) fn indented(lead: &str, text: &str) -> Vec<Line> {
     let gap = " ".repeat(lead.chars().count());
     let mut lines: Vec<Line> = text.lines().map(|line| Line::more(format!("{gap}{line}"))).collect();
     match lines.first_mut() {

@@ -9,7 +9,9 @@ use crate::event::{Event, EventKind, Sink};
 
 pub mod console;
 pub mod diagnostics;
+mod ending;
 pub mod event_log;
+pub mod github;
 pub mod human;
 pub mod json;
 mod lines;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::words;
+use super::{Notified, words};
 use crate::event::DeploymentResult;
-use crate::model::{Overall, Status};
+use crate::model::{Outcome, Overall, Status};
 
 /// Returns the end in one sentence: `✗ deploy of shop to production: rolled_back (exit 4): …`.
 pub fn headline(result: &DeploymentResult) -> String {
@@ -13,11 +13,7 @@ pub fn headline(result: &DeploymentResult) -> String {
         Status::Cancelled => "■",
         Status::Failure => "✗",
     };
-    let of = result.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
-    let to = result.environment.as_ref().map(|name| format!(" {} {name}", preposition(&result.verb)));
-    let to = to.unwrap_or_default();
-    let meaning = meaning(result);
-    format!("{mark} {}{of}{to}: {} (exit {}): {meaning}", result.verb, result.outcome, result.exit_code)
+    format!("{mark} {}: {} (exit {}): {}", subject(result), result.outcome, result.exit_code, meaning(result))
 }
 
 /// Returns what the end means for what runs.
@@ -28,10 +24,58 @@ pub(super) fn meaning(result: &DeploymentResult) -> &'static str {
     }
 }
 
+/// Returns the outcome in a few words that cannot be misread: `1.2.0 is live`, `FAILED: 1.2.0 was rolled back to 1.1.0`.
+pub fn verdict(result: &DeploymentResult) -> String {
+    let version = result.version.as_deref().unwrap_or("the release");
+    let before = result.previous_version.as_deref().unwrap_or("the release before");
+    match (result.outcome, result.verb.as_str(), result.changed) {
+        (Outcome::Succeeded, "deploy", true) => format!("{version} is live"),
+        (Outcome::Succeeded, "deploy", false) => format!("{version} was live already, nothing was changed"),
+        (Outcome::Succeeded, "rollback", true) => format!("went back to {version}, as asked"),
+        (Outcome::Succeeded, verb, _) => format!("{verb}: {}", meaning(result)),
+        (Outcome::RolledBack, "deploy", _) => {
+            format!("FAILED: {version} did not work and was rolled back to {before}")
+        }
+        (Outcome::RolledBack, verb, _) => format!("FAILED: {verb} did not work; {before} is back"),
+        (Outcome::Cancelled, ..) => format!("CANCELLED: {}", cancelled(result)),
+        (Outcome::Planned, ..) => meaning(result).to_owned(),
+        _ => format!("FAILED: {}", meaning(result)),
+    }
+}
+
+/// What a cancel came to, which depends on when it came.
+fn cancelled(result: &DeploymentResult) -> String {
+    match (&result.rolled_back_to, &result.previous_version, result.errors.first()) {
+        (Some(_), Some(before), _) => format!("{before} is back and verified"),
+        (_, _, Some(cause)) => {
+            cause.message.trim_start_matches("cancelled").trim_start_matches([';', ' ']).to_owned()
+        }
+        _ => meaning(result).to_owned(),
+    }
+}
+
 /// Returns how long it took; nothing when a host said a time that cannot be.
 pub(super) fn time_taken(result: &DeploymentResult) -> Duration {
     let seconds = if result.duration_seconds.is_finite() { result.duration_seconds.max(0.0) } else { 0.0 };
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// Returns the title of a run: `deploy of shop to production: rolled back`.
+pub fn title(result: &DeploymentResult) -> String {
+    format!("{}: {}", subject(result), result.outcome.as_str().replace('_', " "))
+}
+
+/// `deploy of shop to production`
+fn subject(result: &DeploymentResult) -> String {
+    let of = result.app.as_ref().map(|app| format!(" of {app}")).unwrap_or_default();
+    let to = result.environment.as_ref().map(|name| format!(" {} {name}", preposition(&result.verb)));
+    format!("{}{of}{}", result.verb, to.unwrap_or_default())
+}
+
+/// Returns why an audience was not told of the end, in one line; nothing when it was.
+pub fn not_told(notified: &Notified) -> Option<String> {
+    let problem = notified.problem.as_ref()?;
+    Some(format!("{} was not told: {problem}", notified.audience))
 }
 
 /// A release goes to an environment; everything else happens in one.

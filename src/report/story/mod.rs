@@ -10,7 +10,9 @@ mod timeline;
 use std::collections::BTreeMap;
 
 use super::Muted;
-use crate::event::{DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, ServiceChange};
+use crate::event::{
+    DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, Level, ServiceChange,
+};
 use crate::model::{
     AppName, CheckResult, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Finding, Outcome,
     Severity, Stage, Status, Verdict,
@@ -30,6 +32,8 @@ pub struct Setting {
     pub run_url: Option<String>,
     /// Where the event log is.
     pub event_log: Option<String>,
+    /// Directory of the app, absolute: the host names its files from there.
+    pub app_dir: Option<std::path::PathBuf>,
     /// The words of a rollback in the same place, up to its release: `ffe-deploy rollback production --app shop`.
     pub rollback: Option<String>,
 }
@@ -317,6 +321,11 @@ impl Story {
         urls.get("app").or_else(|| urls.values().next()).map(String::as_str)
     }
 
+    /// Returns how much its end weighs.
+    pub fn level(&self) -> Option<Level> {
+        self.result().map(|result| crate::event::level_of(result.outcome))
+    }
+
     /// Returns whether the run ended as was wished.
     pub fn is_success(&self) -> bool {
         self.result().is_some_and(|result| result.status == Status::Success)
@@ -358,6 +367,7 @@ pub(crate) mod tests {
             who: Some("octocat".into()),
             run_url: Some("https://github.com/acme/shop/actions/runs/42".into()),
             event_log: Some("/tmp/ffe-deploy/deploy-1.jsonl".into()),
+            app_dir: None,
             rollback: Some("ffe-deploy rollback production".into()),
         };
         let mut story = Story { setting, ..Story::default() };

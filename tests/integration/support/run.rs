@@ -86,11 +86,12 @@ impl Ended {
             .unwrap_or_else(|error| panic!("stdout is no JSON ({error}): {}", self.told()))
     }
 
-    /// Checks that stderr says all of `parts`.
+    /// Checks that the console says all of `parts`: stderr, or stdout in a job of GitHub.
     #[track_caller]
     pub(crate) fn says(&self, parts: &[&str]) -> &Self {
         for part in parts {
-            assert!(self.stderr.contains(part), "stderr does not say `{part}`: {}", self.told());
+            let said = self.stderr.contains(part) || self.stdout.contains(part);
+            assert!(said, "the console does not say `{part}`: {}", self.told());
         }
         self
     }
