@@ -14,8 +14,11 @@ use crate::host::docker::Docker;
 use crate::model::{ContainerFacts, ContainerState, HealthState};
 use crate::text::harmless;
 
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// Time between two looks: a twentieth of what was waited so far, within these bounds. So nobody waits much longer than
+/// the container takes, and one that takes long is not asked all the time.
+const PART: u32 = 20;
+const SHORTEST_GAP: Duration = Duration::from_millis(40);
+const LONGEST_GAP: Duration = Duration::from_millis(500);
 /// What Docker gets for its answer also when a deadline is near, so that the last answer is a container's.
 const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 /// A container without healthcheck is well when it has run for this long.
@@ -39,7 +42,8 @@ pub(super) enum Looks {
 /// Asks about all of one project's checks, until each has its verdict.
 pub(super) async fn ask_all(docker: &Docker, project: &str, group: &[&Asking<'_>], looks: Looks) {
     let mut watches: Vec<Watch> = group.iter().map(|_| Watch::new(looks)).collect();
-    while group.iter().any(|asking| asking.is_open()) {
+    let first = Instant::now();
+    loop {
         let (begun, found) = (Instant::now(), look(docker, project, group).await);
         for (asking, watch) in group.iter().zip(&mut watches).filter(|(asking, _)| asking.is_open()) {
             let answer = match &found {
@@ -48,10 +52,10 @@ pub(super) async fn ask_all(docker: &Docker, project: &str, group: &[&Asking<'_>
             };
             asking.answered(begun.elapsed(), &answer, false);
         }
-        if looks == Looks::One {
+        if looks == Looks::One || !group.iter().any(|asking| asking.is_open()) {
             return;
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep((first.elapsed() / PART).clamp(SHORTEST_GAP, LONGEST_GAP)).await;
         group.iter().for_each(|asking| asking.end_if_due());
     }
 }
