@@ -99,7 +99,7 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         current => current?,
     };
     let staged = visit.stage(link, current.as_ref()).await?;
-    let findings = visit.look(staged.as_ref(), current).await;
+    let (findings, compose) = visit.look(staged.as_ref(), current).await;
     let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
     if job.action == Action::Validate {
         let answer = serde_json::to_value(ValidateAnswer::of(findings)).unwrap_or_default();
@@ -107,7 +107,7 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         return Ok(());
     }
     reply(&Reply::Ready { passed, findings });
-    visit.start(link, staged).await
+    visit.start(link, staged, compose).await
 }
 
 /// A job of this id was here before: it is followed, or its result is told again.
@@ -171,7 +171,7 @@ fn not_ended(layout: &Layout, id: &DeploymentId) -> Refusal {
 }
 
 fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
-    let mut order = Order { job: job.without_secrets(), staged: None, recover: true };
+    let mut order = Order { job: job.without_secrets(), staged: None, compose: None, recover: true };
     order.job.deployment_id = id.clone();
     guard::launch(layout, &order).map_err(|error| Refusal::of(error.report()))
 }
@@ -277,17 +277,22 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks everything that can be asked without changing anything, and tells what was found.
-    async fn look(&self, staged: Option<&Staged>, current: Option<Release>) -> Vec<Finding> {
+    async fn look(
+        &self,
+        staged: Option<&Staged>,
+        current: Option<Release>,
+    ) -> (Vec<Finding>, Option<Compose>) {
         let project_dir = staged.map(Staged::app).or_else(|| self.layout.in_place().map(Path::to_owned));
-        let findings = super::look::findings(self.job, self.layout, project_dir.as_deref(), current).await;
+        let (findings, compose) =
+            super::look::findings(self.job, self.layout, project_dir.as_deref(), current).await;
         for finding in &findings {
             self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }
-        findings
+        (findings, compose)
     }
 
     /// Waits for the word, hands the job to a guard, and follows.
-    async fn start(&self, link: &mut Link, staged: Option<Staged>) -> Served {
+    async fn start(&self, link: &mut Link, staged: Option<Staged>, compose: Option<Compose>) -> Served {
         loop {
             match link.next().await {
                 Ok(Frame::Start) => break,
@@ -305,7 +310,8 @@ impl<'a> Visit<'a> {
         let told = lines.len() as u64;
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&self.layout.events(id), text.as_bytes(), 0o600).map_err(write)?;
-        let order = Order { job: self.job.clone(), staged: staged.as_ref().map(Staged::app), recover: false };
+        let staged_app = staged.as_ref().map(Staged::app);
+        let order = Order { job: self.job.clone(), staged: staged_app, compose, recover: false };
         if let Err(error) = guard::launch(self.layout, &order) {
             // It was never started: the next job of this id must not take its log for that of a deployment.
             std::fs::remove_dir_all(self.layout.job(id)).ok();
@@ -458,7 +464,9 @@ pub(super) async fn scene(compose: &Compose, layout: &Layout, job: &Job) -> Resu
     let current = current_release(layout)?;
     match (current, layout.in_place()) {
         (Some(release), _) => Ok(Some(compose_executor::of_current(compose, layout, release).await?)),
-        (None, Some(path)) => Ok(Some(compose_executor::of_project(compose, layout, job, path, None).await?)),
+        (None, Some(path)) => {
+            Ok(Some(compose_executor::outline(layout, job, path)?.read(compose, None).await?))
+        }
         (None, None) => Ok(None),
     }
 }

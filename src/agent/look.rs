@@ -21,20 +21,22 @@ struct Tools {
     compose: Result<Compose, ComposeError>,
 }
 
-/// Returns every finding of the host. For jobs that bring no bundle only the tools are asked.
+/// Returns every finding of the host, and the Compose that was found. For jobs that bring no bundle only the tools are
+/// asked.
 pub(super) async fn findings(
     job: &Job,
     layout: &Layout,
     project_dir: Option<&Path>,
     current: Option<Release>,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Option<Compose>) {
     let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
     let tools = Tools { docker, compose };
     let brings = job.action.brings_bundle(layout.in_place().is_some());
-    match project_dir.filter(|_| brings) {
+    let findings = match project_dir.filter(|_| brings) {
         Some(project_dir) => of_bundle(job, layout, project_dir, current, &tools).await,
         None => of_tools(&tools),
-    }
+    };
+    (findings, tools.compose.ok())
 }
 
 fn of_tools(tools: &Tools) -> Vec<Finding> {
@@ -56,7 +58,10 @@ async fn of_bundle(
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
     let scene = match &tools.compose {
-        Ok(compose) => compose_executor::of_project(compose, layout, job, project_dir, current).await,
+        Ok(compose) => match compose_executor::outline(layout, job, project_dir) {
+            Ok(outline) => outline.read(compose, current).await,
+            Err(error) => Err(error),
+        },
         Err(_) => {
             findings.extend(without_compose(job, layout, project_dir, tools).await);
             return findings;

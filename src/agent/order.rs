@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::compose::Compose;
 use crate::model::Job;
 
 /// An order to the worker.
@@ -13,6 +14,8 @@ pub(super) struct Order {
     pub job: Job,
     /// Where the bundle was staged, when the job brought one.
     pub staged: Option<PathBuf>,
+    /// The Compose that attach has found; absent: it is still to be found.
+    pub compose: Option<Compose>,
     /// End an unfinished deployment, and nothing else.
     pub recover: bool,
 }

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attach::{busy, context_of, redactor_of, scene, tools};
+use super::attach::{Refusal, busy, context_of, redactor_of, scene, tools};
 use super::guard::LEASE_TAKEN;
 use super::log::{self, LogSink};
 use super::order::Order;
 use crate::event::{Emitter, EventKind};
-use crate::executor::compose::{ComposeExecutor, Scene};
+use crate::executor::compose::{ComposeExecutor, Outline, Scene, outline};
+use crate::executor::variables::Resolved;
 use crate::here;
+use crate::host::compose::Compose;
+use crate::host::docker::Docker;
 use crate::host::docker_config;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
@@ -144,15 +147,14 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     telling.emitter.emit(here!(), took_over);
     let started_at = Timestamp::now();
     let ready = async {
-        let (docker, compose) = tools().await?;
-        let staged = order.staged.clone().or_else(|| layout.in_place().map(Path::to_owned));
-        let scene = match staged.as_ref().filter(|_| job.action.brings_bundle(layout.in_place().is_some())) {
-            Some(staged) => Some(project_scene(&compose, layout, job, staged).await?),
-            None => scene(&compose, layout, job).await?,
+        let (docker, compose) = match order.compose.clone() {
+            Some(compose) => (Docker::connect().await.map_err(|error| Refusal::of(error.report()))?, compose),
+            None => tools().await?,
         };
-        Ok::<_, super::attach::Refusal>((docker, compose, staged.unwrap_or_default(), scene))
+        let ground = ground(order, layout, &compose).await?;
+        Ok::<_, Refusal>((docker, compose, ground))
     };
-    let (docker, compose, staged, scene) = match ready.await {
+    let (docker, compose, ground) = match ready.await {
         Ok(ready) => ready,
         Err(refusal) => {
             let ending = Ending { errors: vec![refusal.failure], ..Ending::of(Outcome::Aborted) };
@@ -160,13 +162,13 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
             return 0;
         }
     };
-    let redactor = learn(&telling, job, scene.as_ref());
+    let redactor = learn(&telling, job, ground.variables());
     let (emitter, layout) = (telling.emitter.clone(), layout.clone());
     let executor =
         ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
     let run = Run { job: job.clone(), layout, executor, emitter, cancel: Cancel::default(), started_at };
     let watcher = watch_for_cancel(&run);
-    let ending = perform(&run, &staged, scene.as_ref()).await;
+    let ending = perform(&run, &ground).await;
     watcher.abort();
     run.finish(ending);
     drop_staged(order);
@@ -180,37 +182,61 @@ fn drop_staged(order: &Order) {
     }
 }
 
-async fn project_scene(
-    compose: &crate::host::compose::Compose,
-    layout: &Layout,
-    job: &Job,
-    staged: &Path,
-) -> Result<Scene, super::attach::Refusal> {
-    Ok(crate::executor::compose::of_project(compose, layout, job, staged, None).await?)
+/// What a verb stands on.
+enum Ground {
+    /// The files that the job brings, and where they are; the pipeline reads them where they will last.
+    Brought(Outline, PathBuf),
+    /// What is there.
+    There(Box<Scene>),
+    /// Nothing.
+    Nothing,
 }
 
-async fn perform(run: &Run, staged: &Path, scene: Option<&Scene>) -> Ending {
-    let Some(scene) = scene else {
-        let message = "nothing is deployed here yet; nothing was changed";
-        let failure = FailureReport::new(ErrorKind::ValidationError, "release.none", message);
-        let failure = failure.hint("run `ffe-deploy deploy` first");
-        return Ending { errors: vec![failure], ..Ending::of(Outcome::Refused) };
+impl Ground {
+    fn variables(&self) -> Option<&Resolved> {
+        match self {
+            Self::Brought(outline, _) => Some(&outline.variables),
+            Self::There(scene) => Some(&scene.variables),
+            Self::Nothing => None,
+        }
+    }
+}
+
+async fn ground(order: &Order, layout: &Layout, compose: &Compose) -> Result<Ground, Refusal> {
+    let (job, in_place) = (&order.job, layout.in_place());
+    let staged = order.staged.clone().or_else(|| in_place.map(Path::to_owned));
+    Ok(match staged.filter(|_| job.action.brings_bundle(in_place.is_some())) {
+        Some(staged) => Ground::Brought(outline(layout, job, &staged)?, staged),
+        None => {
+            scene(compose, layout, job).await?.map_or(Ground::Nothing, |scene| Ground::There(scene.into()))
+        }
+    })
+}
+
+async fn perform(run: &Run, ground: &Ground) -> Ending {
+    let subject = match ground {
+        Ground::Brought(outline, staged) => Subject::Brought { staged, project: &outline.site.project },
+        Ground::There(scene) => match &scene.model {
+            Ok(model) => Subject::There { site: &scene.site, model },
+            Err(error) => return Ending { errors: vec![error.report()], ..Ending::of(Outcome::Aborted) },
+        },
+        Ground::Nothing => {
+            let message = "nothing is deployed here yet; nothing was changed";
+            let failure = FailureReport::new(ErrorKind::ValidationError, "release.none", message);
+            let failure = failure.hint("run `ffe-deploy deploy` first");
+            return Ending { errors: vec![failure], ..Ending::of(Outcome::Refused) };
+        }
     };
-    let model = match &scene.model {
-        Ok(model) => model,
-        Err(error) => return Ending { errors: vec![error.report()], ..Ending::of(Outcome::Aborted) },
-    };
-    let subject = Subject { staged, project: &scene.site.project, site: &scene.site, model };
     pipeline::perform(run, &subject).await
 }
 
 /// The release that runs now has secrets, too: recovery and rollback talk about both.
-fn learn(telling: &Telling, job: &Job, scene: Option<&Scene>) -> Redactor {
+fn learn(telling: &Telling, job: &Job, variables: Option<&Resolved>) -> Redactor {
     let layout = Layout::of(&job.app.name, &job.environment);
     let current = layout.current_release().and_then(|id| crate::executor::compose::load(&layout, &id).ok());
     let before = current.and_then(|release| release_variables(&layout, &release));
     let mut values: Vec<String> = job.secret_values().map(str::to_owned).collect();
-    values.extend(scene.iter().flat_map(|scene| scene.variables.secret_values().map(str::to_owned)));
+    values.extend(variables.iter().flat_map(|variables| variables.secret_values().map(str::to_owned)));
     values.extend(
         before.iter().flat_map(|variables| variables.secret_values().map(str::to_owned).collect::<Vec<_>>()),
     );

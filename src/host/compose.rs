@@ -13,6 +13,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::distribution::Distribution;
 use crate::host::process::{self, Command, ProcessError, Stream};
 use crate::model::compose::ComposeModel;
@@ -143,7 +145,7 @@ pub struct Call<'a> {
 }
 
 /// The Compose CLI of this machine. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compose {
     words: Vec<String>,
     version: String,

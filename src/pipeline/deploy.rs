@@ -8,7 +8,7 @@ use super::run::{Done, Ending, Run};
 use super::stop::Stop;
 use super::switch::Manner;
 use crate::health;
-use crate::model::{Action, HealthReport, Outcome, Release, ReleaseId, Stage};
+use crate::model::{Action, App, HealthReport, Outcome, Release, ReleaseId, Stage};
 
 /// Stages that a deploy of what already runs has no work for.
 const UNTOUCHED: [Stage; 3] = [Stage::BackingUp, Stage::Deploying, Stage::Verifying];
@@ -44,22 +44,21 @@ impl Run {
 
     /// The release is the one that is current: nothing is done when it is healthy, else it is repaired.
     async fn deploy_again(&self, ready: &Ready, current: &Release) -> Ending {
-        let again = match self.ready(current.clone()).await {
-            Ok(again) => again,
-            Err(stop) => return self.aborted(&stop),
-        };
-        self.discard(&ready.release.id);
-        let report = self.ask_once(&again).await;
+        if let Err(error) = self.executor.put_blobs_back(current) {
+            return self.aborted(&Stop::from(error));
+        }
+        let report = self.ask_once(&current.app, ready).await;
         if let Some(report) = report.filter(HealthReport::is_acceptable) {
             if !self.cancel.close() {
                 return self.aborted(&Stop::Cancelled);
             }
+            self.discard(&ready.release.id);
             for stage in UNTOUCHED {
                 self.skip(stage, "this release already runs and is healthy");
             }
             self.skip(Stage::Complete, "nothing has changed");
             let mut ending = Ending::of(Outcome::Succeeded);
-            ending.urls = super::urls::of(&again.model, again.release.app.url.as_deref());
+            ending.urls = super::urls::of(&ready.model, current.app.url.as_deref());
             ending.checks.clone_from(&report.checks);
             ending.health = Some(report);
             ending.target = Some(current.id.clone());
@@ -67,13 +66,17 @@ impl Run {
             ending.release = Some(current.clone());
             return ending;
         }
+        let again = match self.ready(current.clone()).await {
+            Ok(again) => again,
+            Err(stop) => return self.aborted(&stop),
+        };
+        self.discard(&ready.release.id);
         self.skip(Stage::BackingUp, "this release is current already; its unhealthy services are recreated");
         self.switch_to(&again, Some(current), Manner { repair: true, down_first: false }).await
     }
 
-    /// Asks a release's checks once; nothing when they cannot be asked.
-    async fn ask_once(&self, ready: &Ready) -> Option<HealthReport> {
-        let app = &ready.release.app;
+    /// Asks an app's checks of what runs once; nothing when they cannot be asked.
+    async fn ask_once(&self, app: &App, ready: &Ready) -> Option<HealthReport> {
         let environment = &self.job.environment;
         let checks =
             ready.site.checks(&app.health, &ready.model, &app.one_shot, environment, &ready.variables);

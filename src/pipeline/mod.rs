@@ -23,41 +23,41 @@ pub use run::{Ending, Run, last_word};
 pub use stop::{Cancel, Stop};
 
 use crate::executor::compose::Site;
-use crate::model::Action;
 use crate::model::compose::ComposeModel;
+use crate::model::{Action, Outcome};
 
 /// What a verb works on besides the releases.
-pub struct Subject<'a> {
-    /// Where the bundle was staged; in place, the project.
-    pub staged: &'a Path,
-    /// Compose project.
-    pub project: &'a str,
+pub enum Subject<'a> {
+    /// What the job brings.
+    Brought {
+        /// Where the bundle was staged; in place, the project.
+        staged: &'a Path,
+        /// Compose project.
+        project: &'a str,
+    },
     /// What runs now, or, where nothing of ours does, what the project would run.
-    pub site: &'a Site,
-    /// Its model.
-    pub model: &'a ComposeModel,
+    There {
+        /// Where compose calls find their files.
+        site: &'a Site,
+        /// Its model.
+        model: &'a ComposeModel,
+    },
 }
 
 /// Does what the job says, and returns how it ended.
 pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
-    let in_place = run.layout.in_place().is_some();
-    match &run.job.action {
-        Action::Deploy => run.deploy(subject.staged, subject.project).await,
-        Action::Up if in_place => run.deploy(subject.staged, subject.project).await,
-        Action::Up => run.start_current(false).await,
-        Action::Restart => run.start_current(true).await,
-        Action::Rollback { to, .. } => run.rollback(to.as_ref()).await,
-        Action::Down => run.take_down(subject.site, &[]).await,
-        Action::Clean => run.take_down(subject.site, &["-v", "--rmi", "local"]).await,
-        Action::Build => run.build_only(subject.staged, subject.project).await,
-        Action::Backup => run.backup_now(subject.site, subject.model).await,
-        // These change nothing: they never come here, and end as what they are.
-        Action::Recover
-        | Action::Validate
-        | Action::Status
-        | Action::Health
-        | Action::History
-        | Action::BackupList
-        | Action::Logs(_) => Ending::of(crate::model::Outcome::Succeeded),
+    match (&run.job.action, subject) {
+        (Action::Deploy | Action::Up, Subject::Brought { staged, project }) => {
+            run.deploy(staged, project).await
+        }
+        (Action::Build, Subject::Brought { staged, project }) => run.build_only(staged, project).await,
+        (Action::Up, Subject::There { .. }) => run.start_current(false).await,
+        (Action::Restart, _) => run.start_current(true).await,
+        (Action::Rollback { to, .. }, _) => run.rollback(to.as_ref()).await,
+        (Action::Down, Subject::There { site, .. }) => run.take_down(site, &[]).await,
+        (Action::Clean, Subject::There { site, .. }) => run.take_down(site, &["-v", "--rmi", "local"]).await,
+        (Action::Backup, Subject::There { site, model }) => run.backup_now(site, model).await,
+        // The others change nothing and never come here, nor does a bundle without a verb for it.
+        _ => Ending::of(Outcome::Aborted),
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use images::ImageWork;
-pub use scene::{Scene, of_current, of_project};
+pub use scene::{Outline, Scene, of_current, outline};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
 use crate::executor::registry::Refused;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::place::{self, ServiceEnvFile};
+use super::place::{self, ServiceEnvFile, ServiceEnvFiles};
 use super::{ExecutorError, Site, project};
 use crate::executor::variables::Resolved;
 use crate::host::atomic::WriteError;
@@ -24,7 +24,7 @@ pub struct Scene {
     pub current: Option<Release>,
     /// Env files that services need and nobody has.
     pub missing_env_files: Vec<String>,
-    _memory: Vec<MemoryFile>,
+    _memory: Option<MemoryFile>,
 }
 
 /// Returns the scene of the current release.
@@ -39,28 +39,30 @@ pub async fn of_current(
     let site = Site::of_release(layout, &release);
     let variables = Resolved::of_release(&layout.release(&release.id).join("env"), &release.secrets)?;
     let model = compose.config(&site.call(), &variables.redactor()).await;
-    let (missing_env_files, _memory) = (Vec::new(), Vec::new());
+    let (missing_env_files, _memory) = (Vec::new(), None);
     Ok(Scene { site, model, variables, current: Some(release), missing_env_files, _memory })
 }
 
-/// Returns the scene of a project's files in `project_dir`; secrets are in memory only.
+/// A project's files before Compose has read them; secrets are in memory only.
+pub struct Outline {
+    /// Where compose calls find their files.
+    pub site: Site,
+    /// The variables.
+    pub variables: Resolved,
+    env_files: ServiceEnvFiles,
+    _memory: MemoryFile,
+}
+
+/// Returns the outline of a project's files in `project_dir`.
 ///
 /// # Errors
 /// Variables or env files cannot be read.
-pub async fn of_project(
-    compose: &Compose,
-    layout: &Layout,
-    job: &Job,
-    project_dir: &Path,
-    current: Option<Release>,
-) -> Result<Scene, ExecutorError> {
+pub fn outline(layout: &Layout, job: &Job, project_dir: &Path) -> Result<Outline, ExecutorError> {
     let host_file = layout.host_env_file(&job.environment.name);
     let variables = Resolved::of(&job.variables, layout.in_place().is_none().then_some(host_file.as_path()))?;
     let env = remember(variables.env_file().as_bytes())?;
     let files: Vec<PathBuf> = job.app.compose_files.iter().map(|file| project_dir.join(file)).collect();
-    let service_files = place::service_env_files(job, project_dir, layout, &variables)?;
-    let missing_env_files = service_files.missing;
-    let links = link_env_files(&service_files.kept, project_dir)?;
+    let env_files = place::service_env_files(job, project_dir, layout, &variables)?;
     let site = Site {
         project: project::name(job, &variables),
         project_dir: project_dir.to_owned(),
@@ -68,10 +70,23 @@ pub async fn of_project(
         env_file: env.path(),
         profiles: job.app.profiles.clone(),
     };
-    let model = compose.config(&site.call(), &variables.redactor()).await;
-    // Whoever makes a release of this directory puts files there that last.
-    drop(links);
-    Ok(Scene { site, model, variables, current, missing_env_files, _memory: vec![env] })
+    Ok(Outline { site, variables, env_files, _memory: env })
+}
+
+impl Outline {
+    /// Lets Compose read the files.
+    ///
+    /// # Errors
+    /// Env files cannot be shown to it.
+    pub async fn read(self, compose: &Compose, current: Option<Release>) -> Result<Scene, ExecutorError> {
+        let Self { site, variables, env_files, _memory } = self;
+        let links = link_env_files(&env_files.kept, &site.project_dir)?;
+        let model = compose.config(&site.call(), &variables.redactor()).await;
+        // Whoever makes a release of this directory puts files there that last.
+        drop(links);
+        let missing_env_files = env_files.missing;
+        Ok(Scene { site, model, variables, current, missing_env_files, _memory: Some(_memory) })
+    }
 }
 
 /// A symlink to bytes in memory; gone with this value.
