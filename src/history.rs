@@ -164,17 +164,44 @@ struct Standing {
 ///
 /// `entries` are those of [`read_all`], newest first. Whether the release's directory is still there is not asked.
 pub fn rollback_candidate(entries: &[HistoryEntry], current: Option<&ReleaseId>) -> Option<ReleaseId> {
-    let mut releases: BTreeMap<ReleaseId, Standing> = BTreeMap::new();
-    let records = entries.iter().rev().filter_map(HistoryEntry::record);
-    for (at, record) in records.enumerate() {
-        judge(&mut releases, record, 2 * at + 1);
-    }
+    let releases = standings(entries);
     let current_age = current.map_or(usize::MAX, |id| releases.get(id).map_or(usize::MAX, |s| s.brought_at));
     releases
         .iter()
         .filter(|(id, standing)| standing.good && Some(*id) != current && standing.brought_at < current_age)
         .max_by_key(|(_, standing)| standing.brought_at)
         .map(|(id, _)| id.clone())
+}
+
+/// Returns the releases whose last deployment succeeded and that nobody rolled back from since, youngest first.
+pub fn good_releases(entries: &[HistoryEntry]) -> Vec<ReleaseId> {
+    let mut good: Vec<(ReleaseId, Standing)> = standings(entries).into_iter().collect();
+    good.retain(|(_, standing)| standing.good);
+    good.sort_by_key(|(_, standing)| std::cmp::Reverse(standing.brought_at));
+    good.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Returns the release of the last deployment that came to its switch, when that failed and could not be undone: it may
+/// run although it is not current.
+pub fn left_running(entries: &[HistoryEntry]) -> Option<ReleaseId> {
+    let mut records = entries.iter().filter_map(HistoryEntry::record);
+    let last = records.find(|record| !is_before_the_switch(record.outcome))?;
+    last.release.clone().filter(|_| last.outcome == Outcome::Failed)
+}
+
+/// Returns whether any record is about this release.
+pub fn knows(entries: &[HistoryEntry], release: &ReleaseId) -> bool {
+    let mut records = entries.iter().filter_map(HistoryEntry::record);
+    records.any(|record| record.release.as_ref() == Some(release))
+}
+
+fn standings(entries: &[HistoryEntry]) -> BTreeMap<ReleaseId, Standing> {
+    let mut releases: BTreeMap<ReleaseId, Standing> = BTreeMap::new();
+    let records = entries.iter().rev().filter_map(HistoryEntry::record);
+    for (at, record) in records.enumerate() {
+        judge(&mut releases, record, 2 * at + 1);
+    }
+    releases
 }
 
 fn judge(releases: &mut BTreeMap<ReleaseId, Standing>, record: &HistoryRecord, at: usize) {
@@ -256,6 +283,7 @@ mod tests {
             backup: BackupSpec::default(),
             health: HealthSpec::default(),
             automatic_rollback: true,
+            keep_releases: 5,
             url: None,
         }
     }

@@ -108,7 +108,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     let this = std::env::current_exe().map_err(GuardError::Start)?;
     let digest = digest::of_file(&this).map_err(GuardError::Start)?;
-    let home = layout.state().join("bin").join(format!("{}-{digest}", env!("CARGO_PKG_VERSION")));
+    let home = layout.agents().join(format!("{}-{digest}", env!("CARGO_PKG_VERSION")));
     let kept = home.join("ffe-agent");
     if digest::of_file(&kept).is_ok_and(|found| found == digest) {
         return Ok(kept);

@@ -28,6 +28,8 @@ pub struct Listed {
     pub format: ArchiveFormat,
     /// What is in it, by its manifest.
     pub includes: Vec<String>,
+    /// Whether a manifest says that it is of this app and environment; without one nobody can say.
+    pub is_ours: bool,
     /// Whether a manifest names this app and environment, and the archive's size is the one it names.
     pub manifest_ok: bool,
     /// What is wrong with the manifest, when something is.
@@ -72,6 +74,7 @@ fn listed_one(path: PathBuf, app: &AppName, environment: &EnvironmentName) -> Op
         size_bytes,
         format,
         includes: Vec::new(),
+        is_ours: false,
         manifest_ok: false,
         note: None,
         path,
@@ -79,6 +82,7 @@ fn listed_one(path: PathBuf, app: &AppName, environment: &EnvironmentName) -> Op
     match read_manifest(&path_of(&listed.path)) {
         Ok(manifest) if manifest.app != *app || manifest.environment != *environment => return None,
         Ok(manifest) => {
+            listed.is_ours = true;
             listed.created_at = Some(manifest.created_at);
             listed.includes = manifest.includes.iter().map(super::Included::place).collect();
             listed.manifest_ok = manifest.size_bytes == size_bytes;

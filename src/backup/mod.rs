@@ -12,6 +12,7 @@ mod members;
 mod meter;
 mod paths;
 mod plan;
+mod prune;
 mod relay;
 mod reread;
 mod store;
@@ -32,6 +33,7 @@ pub use error::BackupError;
 pub use list::{Listed, list};
 pub use manifest::{BackupManifest, Included, IncludedKind, MANIFEST_SCHEMA};
 pub use paths::default_paths;
+pub use prune::{Pruned, prune, surplus};
 pub use take::take;
 
 /// What is to be saved, and where to.

@@ -1,9 +1,11 @@
 //! Reader of one app: the keys of an entry of `deployments`, after overlays, overrides and filling.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::model::{
-    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Requirements, SetupDirectory, SetupSpec,
+    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Requirements, Retention, SetupDirectory,
+    SetupSpec,
 };
 
 use super::checks;
@@ -19,7 +21,7 @@ pub(super) const TYPES: [&str; 6] =
     ["docker-compose", "docker", "swarm", "kubernetes", "terraform", "ansible"];
 const BUILT: [(&str, AppKind); 1] = [("docker-compose", AppKind::DockerCompose)];
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "type",
     "path",
     "compose_file",
@@ -39,9 +41,15 @@ const KEYS: [&str; 20] = [
     "backup",
     "health",
     "rollback",
+    "keep_releases",
     "url",
 ];
-const LATER: [&str; 5] = ["test", "hooks", "keep_releases", "notify", "secret_command"];
+const LATER: [&str; 4] = ["test", "hooks", "notify", "secret_command"];
+
+/// How many releases or archives may be kept.
+const KEEP: RangeInclusive<u32> = 1..=1000;
+/// How many days an archive may be kept.
+const DAYS: RangeInclusive<u32> = 1..=3650;
 
 /// What is written for an app. Values that were not written are empty or absent.
 #[derive(Default)]
@@ -70,6 +78,7 @@ pub(super) struct WrittenApp {
     pub(super) backup: BackupSpec,
     pub(super) health: HealthSpec,
     pub(super) automatic_rollback: Option<bool>,
+    pub(super) keep_releases: Option<u32>,
     pub(super) url: Option<String>,
 }
 
@@ -106,6 +115,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenAp
         app.health = checks::read(&field, problems).unwrap_or_default();
     }
     app.automatic_rollback = section.get("rollback").and_then(|field| read_rollback(&field, problems));
+    app.keep_releases = section.get("keep_releases").and_then(|field| field.integer(KEEP, problems));
     app.url = section
         .get("url")
         .and_then(|field| field.text_that("an http or https address", is_address, problems));
@@ -282,7 +292,7 @@ fn read_requirements(field: &Field<'_>, problems: &mut Problems) -> Option<Requi
 
 fn read_backup(field: &Field<'_>, problems: &mut Problems) -> Option<BackupSpec> {
     let section = field.section(problems)?;
-    section.only(&["paths", "volumes", "format"], &["retention", "encrypt"], problems);
+    section.only(&["paths", "volumes", "format", "retention"], &["encrypt"], problems);
     let paths = section.get("paths").and_then(|field| field.texts(RELATIVE, paths::is_relative, problems));
     let formats = [("zstd", ArchiveFormat::Zstd), ("gzip", ArchiveFormat::Gzip)];
     Some(BackupSpec {
@@ -291,6 +301,21 @@ fn read_backup(field: &Field<'_>, problems: &mut Problems) -> Option<BackupSpec>
             .get("volumes")
             .and_then(|field| field.texts("a volume's name", is_service_name, problems)),
         format: section.get("format").and_then(|field| field.word(&formats, &[], problems)),
+        retention: section
+            .get("retention")
+            .and_then(|field| read_retention(&field, problems))
+            .unwrap_or_default(),
+    })
+}
+
+fn read_retention(field: &Field<'_>, problems: &mut Problems) -> Option<Retention> {
+    let section = field.section(problems)?;
+    section.only(&["days", "keep_last"], &[], problems);
+    let usual = Retention::default();
+    let mut number = |key: &str, range| section.get(key).map(|field| field.integer(range, problems));
+    Some(Retention {
+        days: number("days", DAYS).unwrap_or(Some(usual.days))?,
+        keep_last: number("keep_last", KEEP).unwrap_or(Some(usual.keep_last))?,
     })
 }
 

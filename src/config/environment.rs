@@ -25,7 +25,7 @@ const KEYS: [&str; 13] = [
     "allow_network_root",
     "overrides",
 ];
-const LATER: [&str; 6] = ["timeout", "on_lost", "recover_at_boot", "keep_releases", "notify", "hooks"];
+const LATER: [&str; 5] = ["timeout", "on_lost", "recover_at_boot", "notify", "hooks"];
 const PROFILES: [(&str, Profile); 6] = [
     ("dev", Profile::Dev),
     ("development", Profile::Dev),

@@ -387,6 +387,7 @@ impl Parts<'_> {
             backup: written.backup,
             health: written.health,
             automatic_rollback: written.automatic_rollback.unwrap_or(true),
+            keep_releases: written.keep_releases.unwrap_or(crate::model::KEEP_RELEASES),
             url: written.url,
         }
     }

@@ -123,7 +123,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
             "deploy/deployments.yaml",
             "deployments:\n  shop:\n    type: docker-compose\n    pth: .\n    profiles: full\n    build: runner\n    \
              health:\n      timeout: 2h\n      checks:\n        - {name: a, http: ftp://x}\n        - {name: b}\n    \
-             hooks: {}\n    backup: {retention: {days: 7}}\n    path: nowhere\n",
+             hooks: {}\n    backup: {retention: {days: 0}}\n    keep_releases: all\n    path: nowhere\n",
         ),
         (
             "deploy/environments.yaml",
@@ -140,8 +140,9 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         "`deployments.shop.health.checks[0].http` has the wrong value",
         "`deployments.shop.health.checks[1]` must ask exactly one thing",
         "`deployments.shop.hooks` is not built yet",
-        "`deployments.shop.backup.retention` is not built yet",
-        "deploy/deployments.yaml:14:11: `deployments.shop.path` is not a directory; found: `nowhere`",
+        "`deployments.shop.backup.retention.days` has the wrong value; found: `0`; accepted: a number from 1 to 3650",
+        "`deployments.shop.keep_releases` has the wrong value; found: `all`; accepted: a number from 1 to 1000",
+        "deploy/deployments.yaml:15:11: `deployments.shop.path` is not a directory; found: `nowhere`",
         "deploy/environments.yaml:3:5: `environments.staging.hots` is not a known key",
         "`environments.staging.port` has the wrong value; found: `0`; accepted: a number from 1 to 65535",
         "`environments.staging.become` has the wrong value; found: `yes`; accepted: sudo, no",
@@ -149,7 +150,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
     ] {
         assert!(text.contains(expected), "{expected}\n---\n{text}");
     }
-    assert!(text.starts_with("13 problems"), "{text}");
+    assert!(text.starts_with("14 problems"), "{text}");
 }
 
 #[test]

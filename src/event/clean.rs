@@ -77,6 +77,9 @@ impl Cleaner<'_> {
                 self.each_line([path, sha256]);
                 self.lines(includes);
             }
+            EventKind::Pruned { releases, images, backups, .. } => {
+                [releases, images, backups].into_iter().for_each(|names| self.lines(names));
+            }
             EventKind::ServiceChanged { service, change: _ } => self.line(service),
             EventKind::ReleaseCommitted { release, previous_release } => {
                 self.each_line([release]);

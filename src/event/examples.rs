@@ -135,6 +135,19 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
         (
             Agent,
             Stage::BackingUp,
+            EventKind::Pruned {
+                releases: vec!["deploy-20261101120000-9b2f4c1d".into()],
+                images: vec!["ffe-deploy/shop/backend:4f53cda18c2b".into()],
+                backups: Vec::new(),
+                files: 2,
+                agents: 0,
+                freed_bytes: 4_182_016,
+                freed_image_bytes: 148_900_000,
+            },
+        ),
+        (
+            Agent,
+            Stage::BackingUp,
             EventKind::BackupCreated {
                 path: "/srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst".into(),
                 size_bytes: 1_048_576,

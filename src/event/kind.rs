@@ -133,6 +133,23 @@ pub enum EventKind {
         /// How long it is kept.
         retention_days: u32,
     },
+    /// Old releases, what only they needed, or old backups were taken away. What is not told here stayed.
+    Pruned {
+        /// Ids of the releases.
+        releases: Vec<String>,
+        /// Tags of images, ours and those that a pull or a build for the release made.
+        images: Vec<String>,
+        /// Paths of the archives.
+        backups: Vec<String>,
+        /// How many of the release files that containers mount.
+        files: u64,
+        /// How many kept agents.
+        agents: u64,
+        /// Bytes of all these files on disk.
+        freed_bytes: u64,
+        /// Sizes of the images that went with their last tag; layers that other images share are counted, too.
+        freed_image_bytes: u64,
+    },
     /// A service's container changed.
     ServiceChanged {
         /// Its name.

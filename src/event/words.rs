@@ -16,6 +16,7 @@ impl EventKind {
             | Self::ReleaseCompared { .. }
             | Self::ImageReady { .. }
             | Self::BackupCreated { .. }
+            | Self::Pruned { .. }
             | Self::ServiceChanged { .. }
             | Self::ReleaseCommitted { .. }
             | Self::LogLine { .. }
@@ -130,6 +131,16 @@ impl fmt::Display for EventKind {
             }
             Self::BackupCreated { path, size_bytes, .. } => {
                 write!(out, "backup created: {path} ({size_bytes} bytes)")
+            }
+            Self::Pruned { releases, images, backups, files, agents, freed_bytes, freed_image_bytes } => {
+                write!(
+                    out,
+                    "pruned: {} old releases, {} images, {files} release files, {agents} agents, {} backups \
+                 ({freed_bytes} bytes, and {freed_image_bytes} bytes of images)",
+                    releases.len(),
+                    images.len(),
+                    backups.len()
+                )
             }
             Self::ServiceChanged { service, change } => write!(out, "{service} {}", change.as_str()),
             Self::ReleaseCommitted { release, .. } => write!(out, "release {release} is current"),

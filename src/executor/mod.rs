@@ -2,5 +2,6 @@
 
 pub mod blobs;
 pub mod compose;
+pub mod prune;
 pub mod registry;
 pub mod variables;

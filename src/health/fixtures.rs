@@ -105,6 +105,7 @@ impl Engine {
         let project = format!("com.docker.compose.project={}", self.project);
         let label = format!("com.docker.compose.service={service}");
         let mut args = vec!["run", "-d", "--name", &name, "--label", &project, "--label", &label];
+        args.extend(["--label", "com.docker.compose.oneoff=False"]);
         args.extend(options);
         args.extend([self.project.as_str(), "/bin/sh", "-c", script]);
         docker(&args, None)

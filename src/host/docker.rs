@@ -3,7 +3,7 @@
 //! Changes go through the `docker` CLI (DESIGN section 6); here everything only looks, except for what
 //! `client()` is used for by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use bollard::container::LogOutput;
@@ -87,6 +87,15 @@ pub struct VolumeFacts {
     pub driver: String,
 }
 
+/// What the containers of an engine use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Ids of their images.
+    pub images: BTreeSet<String>,
+    /// Paths of this machine that they mount.
+    pub mounted: Vec<String>,
+}
+
 /// A connection to the engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Docker {
@@ -115,7 +124,8 @@ impl Docker {
         &self.client
     }
 
-    /// Returns the containers of a Compose project in every state, without those of `compose run`.
+    /// Returns the containers of a Compose project in every state, without those of `compose run`, and without those that
+    /// somebody made of an image that Compose built: such an image hands its labels of project and service on (tried).
     ///
     /// # Errors
     /// The engine does not answer.
@@ -124,7 +134,7 @@ impl Docker {
         let found = self.list(Some(label)).await?;
         Ok(found
             .into_iter()
-            .filter(|c| c.labels.get(labels::COMPOSE_ONEOFF).is_none_or(|v| v != "True"))
+            .filter(|c| c.labels.get(labels::COMPOSE_ONEOFF).is_some_and(|v| v != "True"))
             .collect())
     }
 
@@ -196,6 +206,22 @@ impl Docker {
             mountpoint: PathBuf::from(volume.mountpoint),
             driver: volume.driver,
         }))
+    }
+
+    /// Returns what the containers of the whole engine use, those that do not run included.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn in_use(&self) -> Result<InUse, DockerError> {
+        let options = ListContainersOptions { all: true, ..Default::default() };
+        let found = self.client.list_containers(Some(options)).await.map_err(api("list containers"))?;
+        let mut used = InUse::default();
+        for container in found {
+            used.images.extend(container.image_id);
+            let mounts = container.mounts.unwrap_or_default().into_iter();
+            used.mounted.extend(mounts.filter_map(|mount| mount.source));
+        }
+        Ok(used)
     }
 
     /// Returns the names of the volumes that Compose made for a project.

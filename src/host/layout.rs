@@ -104,6 +104,16 @@ impl Layout {
         self.state().join("stopped")
     }
 
+    /// Returns the directory of kept agents, one directory a version.
+    pub fn agents(&self) -> PathBuf {
+        self.state().join("bin")
+    }
+
+    /// Returns the file that is given up when the disk is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.state().join("ballast")
+    }
+
     /// Returns the directory of all jobs.
     pub fn jobs(&self) -> PathBuf {
         self.state().join("jobs")

@@ -43,8 +43,18 @@ pub struct App {
     pub health: HealthSpec,
     /// Whether a failed release is rolled back without being asked (C08); default true.
     pub automatic_rollback: bool,
+    /// Releases that are kept, the current one among them; 1 to 1000, default 5 (DESIGN section 7).
+    #[serde(default = "default_keep")]
+    pub keep_releases: u32,
     /// Address shown to people at the end.
     pub url: Option<String>,
+}
+
+/// Releases that are kept unless `keep_releases` says otherwise.
+pub const KEEP_RELEASES: u32 = 5;
+
+fn default_keep() -> u32 {
+    KEEP_RELEASES
 }
 
 /// How an app is deployed.
@@ -111,6 +121,24 @@ pub struct BackupSpec {
     pub volumes: Option<Vec<String>>,
     /// Format that is written, when the configuration says; else the stage writes zstd, the verb gzip (R001-55).
     pub format: Option<ArchiveFormat>,
+    /// How long archives are kept.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long archives are kept: those older than `days` go, but never the youngest `keep_last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Days; 1 to 3650, default 7 (R001-57).
+    pub days: u32,
+    /// Archives that stay however old they are; 1 to 1000, default 3.
+    pub keep_last: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { days: 7, keep_last: 3 }
+    }
 }
 
 /// Compression of an archive.

@@ -26,8 +26,8 @@ pub use answers::{
     ListAnswer, ListedApp, RecoverAnswer, RecoveredDeployment, StatusAnswer, Unfinished, ValidateAnswer,
 };
 pub use app::{
-    App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, Preset,
-    Requirements, SetupDirectory, SetupSpec,
+    App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, KEEP_RELEASES,
+    Preset, Requirements, Retention, SetupDirectory, SetupSpec,
 };
 pub use compose_file::{ComposeFile, EnvFileRef};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};

@@ -11,9 +11,6 @@ use crate::here;
 use crate::model::compose::{ComposeModel, MountKind};
 use crate::model::{ArchiveFormat, ContainerFacts, ContainerState, Outcome, Stage};
 
-/// How long an archive is kept (R001-57).
-const RETENTION_DAYS: u32 = 7;
-
 impl Run {
     /// Takes the backup of the app, and returns its path; nothing when there is nothing to save.
     ///
@@ -42,7 +39,7 @@ impl Run {
             volumes: &volumes,
             directory: &self.layout.backups(),
             format: spec.format.unwrap_or(usual),
-            retention_days: RETENTION_DAYS,
+            retention_days: spec.retention.days,
         };
         let taken = match backup::take(&request, Some(&self.executor.docker), &|_| {}).await {
             Ok(taken) => taken,
@@ -58,9 +55,11 @@ impl Run {
             size_bytes: taken.size_bytes,
             sha256: taken.sha256,
             includes: taken.includes,
-            retention_days: RETENTION_DAYS,
+            retention_days: spec.retention.days,
         };
         self.emitter.emit(here!(), created);
+        // Only now: until there is a new one that can be read, no old one is surplus.
+        self.prune_backups();
         Ok(Some(path))
     }
 

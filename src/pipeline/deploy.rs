@@ -32,6 +32,7 @@ impl Run {
             project,
             &[],
         )?;
+        self.prune_releases().await;
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
             return Ok(self.deploy_again(&ready, current).await);
@@ -39,6 +40,9 @@ impl Run {
         let backup = self.backup_stage(&ready).await?;
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
         ending.backup = backup;
+        if ending.outcome == Some(Outcome::Succeeded) {
+            self.prune_releases().await;
+        }
         Ok(ending)
     }
 

@@ -11,6 +11,7 @@ pub mod journal;
 mod operate;
 mod prepare;
 mod recovery;
+mod room;
 mod run;
 mod stop;
 mod switch;

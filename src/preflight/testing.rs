@@ -96,6 +96,7 @@ fn app() -> App {
         backup: BackupSpec::default(),
         health: HealthSpec::default(),
         automatic_rollback: true,
+        keep_releases: 5,
         url: None,
     }
 }

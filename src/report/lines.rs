@@ -100,6 +100,24 @@ impl Narrator {
             EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => {
                 backup_lines(level, path, *size_bytes, sha256, includes)
             }
+            EventKind::Pruned {
+                releases,
+                images,
+                backups,
+                files,
+                agents,
+                freed_bytes,
+                freed_image_bytes,
+            } => {
+                let counts = [
+                    (releases.len(), "old release"),
+                    (images.len(), "image tag"),
+                    (usize::try_from(*files).unwrap_or(usize::MAX), "release file"),
+                    (usize::try_from(*agents).unwrap_or(usize::MAX), "old agent"),
+                    (backups.len(), "old backup"),
+                ];
+                vec![Line::first(level, pruned(&counts, freed_bytes + freed_image_bytes))]
+            }
             EventKind::ServiceChanged { service, change } => {
                 vec![Line::first(level, format!("  {service} {}", change.as_str()))]
             }
@@ -216,6 +234,13 @@ fn backup_lines(level: Level, path: &str, size: u64, sha256: &str, includes: &[S
         Line::first(level, format!("  ✓ backup {path} ({})", words::size(size))),
         Line::more(format!("    holds {}; read back, sha256 {sha256}", includes.join(", "))),
     ]
+}
+
+/// What was taken away, as far as there was any of it.
+fn pruned(counts: &[(usize, &str)], bytes: u64) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = counts.map(|(count, what)| words::count(*count, what)).collect();
+    format!("  pruned {} ({})", words.join(", "), words::size(bytes))
 }
 
 fn rollback_lines(level: Level, from: Option<&str>, to: &str, reason: &str) -> Vec<Line> {

@@ -220,6 +220,7 @@ impl Story {
             | EventKind::StageFinished { .. }
             | EventKind::HealthAttempted { .. }
             | EventKind::BundleReceived { .. }
+            | EventKind::Pruned { .. }
             | EventKind::ServiceChanged { .. }
             | EventKind::ReleaseCommitted { .. }
             | EventKind::RecoveryStarted { .. }

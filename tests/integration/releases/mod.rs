@@ -6,6 +6,7 @@ mod in_place;
 mod layout;
 mod projects;
 mod rollback;
+mod room;
 mod variables;
 
 use std::fs;
