@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::event::Cleaner;
 use crate::model::{FailureReport, Finding, Outcome};
+use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
 pub const PROTOCOL: u32 = 1;
@@ -176,6 +178,26 @@ pub enum Reply {
         /// Why.
         failure: FailureReport,
     },
+}
+
+impl Reply {
+    /// Makes every free text in it harmless, and keeps secrets out of them: a host may say anything.
+    pub fn clean(&mut self, redactor: &Redactor) {
+        let cleaner = Cleaner::new(redactor);
+        match self {
+            Self::Ready { findings, passed: _ } => {
+                findings.iter_mut().for_each(|finding| cleaner.finding(finding));
+            }
+            Self::Answer { answer } => cleaner.answer(answer),
+            Self::Line { text } => cleaner.log_line(text),
+            Self::Refused { failure, outcome: _ } => cleaner.failure(failure),
+            Self::Hello { version, facts, protocol: _ } => {
+                let HostFacts { hostname, user, architecture } = facts;
+                [version, hostname, user, architecture].into_iter().for_each(|text| cleaner.log_line(text));
+            }
+            Self::Lacks { .. } | Self::Started { .. } => {}
+        }
+    }
 }
 
 /// What the agent says of its host.

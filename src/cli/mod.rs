@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::model::{Action, ErrorKind, Exit, FailureReport, LogQuery};
+use crate::text::harmless_lines;
 use args::{BackupVerb, Cli, TargetArgs, Verb};
 use order::Wish;
 
@@ -39,8 +40,12 @@ pub fn main() -> ExitCode {
 
 /// Help and version are answers; everything else is exit 2, and an unknown verb is told which ones there are.
 fn usage(error: &clap::Error) -> ExitCode {
-    // A closed stdout or stderr changes nothing about the exit code.
-    error.print().ok();
+    // A closed stdout or stderr changes nothing about the exit code. What is wrong is quoted, and may be anything.
+    if error.use_stderr() {
+        eprintln!("{}", harmless_lines(&error.render().to_string()).trim_end());
+    } else {
+        error.print().ok();
+    }
     if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
         eprintln!("\nActions: {}", actions().join(", "));
     }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{DeploymentResult, Event, EventKind, ImageChange};
 use crate::model::{CheckResult, FailureReport, Finding};
 use crate::text::{Redactor, harmless, harmless_lines};
@@ -17,9 +19,12 @@ const MOST_ITEMS: usize = 1_000;
 /// What marks a cut.
 const CUT: &str = " … (cut)";
 
-/// Cleans the texts of events.
+/// Longest value that may be one of our words, in characters.
+const LONGEST_WORD: usize = 16;
+
+/// Cleans the texts of events, and of what else a host says.
 #[derive(Clone, Copy)]
-pub(super) struct Cleaner<'a>(pub(super) &'a Redactor);
+pub struct Cleaner<'a>(pub(super) &'a Redactor);
 
 impl Event {
     /// Makes every free text of the event harmless, and keeps secrets out of them.
@@ -28,7 +33,38 @@ impl Event {
     }
 }
 
-impl Cleaner<'_> {
+impl<'a> Cleaner<'a> {
+    /// Returns a cleaner that keeps these secrets out.
+    pub fn new(redactor: &'a Redactor) -> Self {
+        Self(redactor)
+    }
+
+    /// Cleans a line of a log, however long it is.
+    pub fn log_line(self, text: &mut String) {
+        *text = self.0.redact(&harmless(&self.0.redact(text))).into_owned();
+    }
+
+    /// Cleans an answer whose form is not known here: every text and every name in it. A secret that could be one of
+    /// our own words (`healthy`) is left where it stands alone, so that words cannot be changed.
+    pub fn answer(self, value: &mut Value) {
+        match value {
+            Value::String(text) if !is_word(text) => {
+                *text = self.0.redact(&harmless_lines(&self.0.redact(text))).into_owned();
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.answer(item)),
+            Value::Object(map) => {
+                for (mut name, mut item) in std::mem::take(map) {
+                    if !is_word(&name) {
+                        self.log_line(&mut name);
+                    }
+                    self.answer(&mut item);
+                    map.insert(name, item);
+                }
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     /// Cleans a whole event, its message included.
     pub(super) fn event(self, event: &mut Event) {
         self.kind(&mut event.kind);
@@ -150,7 +186,8 @@ impl Cleaner<'_> {
         self.each_line([&mut check.name, &mut check.asked, &mut check.detail]);
     }
 
-    fn finding(self, finding: &mut Finding) {
+    /// Cleans what a check found.
+    pub fn finding(self, finding: &mut Finding) {
         self.line(&mut finding.rule);
         self.text(&mut finding.message);
         finding.hint.iter_mut().for_each(|hint| self.text(hint));
@@ -158,7 +195,8 @@ impl Cleaner<'_> {
         finding.place.iter_mut().for_each(|place| self.line(&mut place.file));
     }
 
-    fn failure(self, failure: &mut FailureReport) {
+    /// Cleans why something failed.
+    pub fn failure(self, failure: &mut FailureReport) {
         self.line(&mut failure.code);
         self.text(&mut failure.message);
         failure.hint.iter_mut().for_each(|hint| self.text(hint));
@@ -205,6 +243,10 @@ impl Cleaner<'_> {
             self.line(owned);
         }
     }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= LONGEST_WORD && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 fn cut(text: &str, longest: usize) -> String {

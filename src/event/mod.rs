@@ -21,6 +21,7 @@ mod result;
 mod schema;
 mod words;
 
+pub use clean::Cleaner;
 pub use emitter::{Context, Emitter, Here, Sink};
 pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, FileChanges, ImageChange, ImageHow, ImageName, ServiceChange, Span, SpanStatus};

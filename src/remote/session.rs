@@ -254,12 +254,15 @@ async fn read(stdout: Output, redactor: Redactor, sender: mpsc::Sender<Message>)
 }
 
 fn sorted(text: &str, redactor: &Redactor) -> Message {
-    if let Ok(reply) = serde_json::from_str::<Reply>(text) {
+    if let Ok(mut reply) = serde_json::from_str::<Reply>(text) {
+        reply.clean(redactor);
         return Message::Reply(Box::new(reply));
     }
     match Event::from_foreign_line(text, redactor) {
         Ok(event) => Message::Event(Box::new(event)),
-        Err(_) => Message::Noise(harmless(&text.chars().take(1000).collect::<String>())),
+        Err(_) => Message::Noise(
+            redactor.redact(&harmless(&text.chars().take(1000).collect::<String>())).into_owned(),
+        ),
     }
 }
 

@@ -12,6 +12,8 @@ pub mod diagnostics;
 mod ending;
 pub mod event_log;
 pub mod github;
+#[cfg(test)]
+mod hostile;
 pub mod human;
 pub mod json;
 mod lines;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::story::End;
 use super::super::{summary, words};
-use super::text::{link, literal};
+use super::text::{link, literal, literal_lines};
 use crate::model::{CheckResult, Outcome, RecoveredDeployment, Requester};
 
 /// Slack's own limits, in characters: of a header, of the text of a section, of one of its fields.
@@ -40,7 +40,12 @@ pub fn message(ended: &Ended<'_>) -> Value {
         json!({ "type": "section", "fields": fields(ended) }),
     ];
     blocks.extend(problems(ended).map(|text| section(&text)));
-    blocks.extend(result.next_step.as_deref().map(|step| section(&headed("Next", step, SECTION))));
+    blocks.extend(
+        result
+            .next_step
+            .as_deref()
+            .map(|step| section(&format!("*Next*\n{}", literal_lines(step, SECTION - 10)))),
+    );
     blocks.push(json!({ "type": "context", "elements": [markdown(&footer(ended))] }));
     json!({
         "text": literal(&format!("{title}. {}", meaning(ended)), FALLBACK),
@@ -132,7 +137,7 @@ fn problems(ended: &Ended<'_>) -> Option<String> {
     let errors =
         ended.end.result.errors.iter().map(|failure| format!("{} ({})", failure.message, failure.code));
     let told: Vec<String> = check.into_iter().chain(errors).take(PROBLEMS).collect();
-    let lines: Vec<String> = told.iter().map(|text| format!("• {}", literal(text, PROBLEM))).collect();
+    let lines: Vec<String> = told.iter().map(|text| format!("• {}", literal_lines(text, PROBLEM))).collect();
     (!lines.is_empty()).then(|| format!("*What went wrong*\n{}", lines.join("\n")))
 }
 
@@ -161,6 +166,7 @@ mod tests {
     use super::*;
     use crate::event::{DeploymentResult, examples};
     use crate::model::{ErrorKind, FailureReport};
+    use crate::report::hostile::block_kit::seen;
 
     /// The example was rolled back; this is another end of it.
     fn result(outcome: Outcome, changed: bool) -> DeploymentResult {
@@ -201,18 +207,6 @@ mod tests {
         let failed_checks = result.checks.clone();
         let end = End { is_final, result };
         message(&Ended { end: &end, failed_checks: failed_checks.iter().collect(), recovered, requester })
-    }
-
-    /// What a reader sees, block below block.
-    fn seen(message: &Value) -> String {
-        let mut lines = Vec::new();
-        for block in message["blocks"].as_array().unwrap() {
-            let more = ["fields", "elements"].into_iter().filter_map(|key| block[key].as_array());
-            let texts = std::iter::once(&block["text"]).chain(more.flatten());
-            lines
-                .extend(texts.filter_map(|text| text["text"].as_str()).map(|text| text.replace("*\n", "* ")));
-        }
-        lines.join("\n")
     }
 
     #[test]

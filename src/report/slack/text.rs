@@ -1,14 +1,27 @@
 //! Text of others in a message of Slack: no mention, no link, never longer than Slack takes.
 
+use crate::text::harmless;
+
 /// What stands where text was cut.
 const CUT: char = '…';
 /// Words that wake a whole channel after `@`.
 const LOUD: [&str; 3] = ["here", "channel", "everyone"];
 
-/// Returns text as Slack shows it literally, at most `longest` UTF-16 units long, never empty: an empty text is refused
+/// Returns text of several lines as [`literal`] does, those after the first set in, so that none can pass for a heading
+/// of ours.
+pub(super) fn literal_lines(text: &str, longest: usize) -> String {
+    let lines: Vec<String> = text.lines().map(harmless).collect();
+    escaped(&lines.join("\n      "), longest)
+}
+
+/// Returns text in one line as Slack shows it literally, at most `longest` UTF-16 units long, never empty: an empty text is refused
 /// with the whole message. `& < >` are escaped, which is all that mentions and links are made of; a bare `@here`,
 /// which old clients take for one, is broken by U+200B.
 pub(super) fn literal(text: &str, longest: usize) -> String {
+    escaped(&harmless(text), longest)
+}
+
+fn escaped(text: &str, longest: usize) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut used = 0;
     let mut rest = text;

@@ -5,6 +5,8 @@
 //! here has a name or a directory of its own and is removed on drop. Knows nothing of the crate that it tests.
 #![allow(dead_code, unused_imports, reason = "each test takes from here what it needs")]
 
+pub(crate) mod actions;
+pub(crate) mod block_kit;
 mod engine;
 mod events;
 mod host;
@@ -23,6 +25,7 @@ mod user;
 mod wait;
 mod web;
 
+pub(crate) use block_kit::seen;
 pub(crate) use engine::SecondEngine;
 pub(crate) use events::{assert_gapless, validate_event};
 pub(crate) use host::Host;
@@ -34,7 +37,7 @@ pub(crate) use project::Project;
 pub(crate) use registry::{Front, Registry};
 pub(crate) use run::{Ended, Run, Running};
 pub(crate) use shim::{Act, Shim};
-pub(crate) use slack::{Slack, seen};
+pub(crate) use slack::Slack;
 pub(crate) use sshd::{Sshd, SshdOptions};
 pub(crate) use tools::{needs, require};
 pub(crate) use user::User;
