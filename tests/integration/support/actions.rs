@@ -70,6 +70,35 @@ fn is_ignored(c: char) -> bool {
         || matches!(c, '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Returns the names and values in a file of outputs, read as the runner reads it.
+pub(crate) fn file_commands(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut lines = text.lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let (equals, heredoc) = (line.find('='), line.find("<<"));
+        match (equals, heredoc) {
+            (_, None) if line.is_empty() => {}
+            (Some(at), _) if heredoc.is_none_or(|other| at < other) => {
+                found.push((line[..at].to_owned(), line[at + 1..].to_owned()));
+            }
+            (_, Some(at)) => {
+                let (name, end) = (&line[..at], &line[at + 2..]);
+                let mut value = Vec::new();
+                loop {
+                    let line = lines.next().ok_or_else(|| format!("`{name}` has no end `{end}`"))?;
+                    if line == end {
+                        break;
+                    }
+                    value.push(line);
+                }
+                found.push((name.to_owned(), value.join("\n")));
+            }
+            _ => return Err(format!("a line that is none: {line}")),
+        }
+    }
+    Ok(found)
+}
+
 /// Returns the first character that does something to a terminal, or to the order of what is read.
 pub(crate) fn unsafe_for_terminals(output: &str) -> Option<char> {
     let does = |c: &char| {
