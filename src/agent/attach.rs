@@ -9,6 +9,7 @@ use super::link::{Link, LinkError, Prelude, reply, say};
 use super::order::Order;
 use super::protocol::{Frame, Reply};
 use super::staging::{self, Staged};
+use super::way::{make_way, not_ended, start_recovery, wait_for_lease};
 use super::{facts, guard, log, query};
 use crate::event::{Context, Emitter, EventKind, Origin};
 use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
@@ -17,12 +18,11 @@ use crate::host::atomic;
 use crate::host::compose::Compose;
 use crate::host::docker::Docker;
 use crate::host::layout::Layout;
-use crate::host::lease::{self, Holder};
+use crate::host::lease;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, FailureReport, Finding, Job, Outcome, RecoverAnswer,
-    RecoveredDeployment, Release, Severity, Stage, ValidateAnswer,
+    Action, DeploymentId, FailureReport, Finding, Job, Outcome, RecoverAnswer, Release, Severity, Stage,
+    ValidateAnswer,
 };
-use crate::pipeline::journal;
 use crate::text::Redactor;
 
 /// How often the log is looked at for new lines.
@@ -32,11 +32,6 @@ const LIFE: Duration = Duration::from_millis(500);
 /// How long a lease may be free before its guard and worker count as dead, and how often one attach has them replaced.
 const DEAD: Duration = Duration::from_secs(3);
 const RECOVERIES: u32 = 3;
-/// Longest wait for a holder that is being cancelled or recovered.
-const ENDING_HOLDER: Duration = Duration::from_secs(15 * 60);
-
-/// How long a lease may be free before it counts as nobody's: a guard starts the next worker in less.
-const ABANDONED: Duration = Duration::from_secs(20);
 
 /// Why this attach does not go on; nothing was changed by its job.
 pub(super) struct Refusal {
@@ -60,7 +55,7 @@ impl From<ExecutorError> for Refusal {
 }
 
 /// How attach ends when it is not refused.
-type Served = Result<(), Refusal>;
+pub(super) type Served = Result<(), Refusal>;
 
 /// Serves one connection.
 ///
@@ -116,131 +111,6 @@ async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
     while !matches!(link.next().await, Ok(Frame::Start) | Err(_)) {}
     reply(&Reply::Started { following: true });
     follow(link, layout, job, &job.deployment_id, 0).await
-}
-
-/// Returns when nobody changes this app and environment and nothing is left unfinished; what was ended, if anything.
-async fn make_way(
-    link: &mut Link,
-    job: &Job,
-    layout: &Layout,
-    emitter: &Emitter,
-) -> Result<Option<RecoveredDeployment>, Refusal> {
-    let mut recovered = None;
-    loop {
-        wait_for_lease(layout).await?;
-        match recover_first(link, job, layout, emitter).await? {
-            Some(ended) => recovered = Some(ended),
-            None => return Ok(recovered),
-        }
-    }
-}
-
-/// Ends what an earlier deployment left unfinished, before anything else.
-async fn recover_first(
-    link: &mut Link,
-    job: &Job,
-    layout: &Layout,
-    emitter: &Emitter,
-) -> Result<Option<RecoveredDeployment>, Refusal> {
-    let unfinished = journal::read(&layout.journal()).map_err(|error| Refusal::of(error.report()))?;
-    let Some(entry) = unfinished else { return Ok(None) };
-    let id = entry.job.deployment_id.clone();
-    let notice = format!("{id} was left unfinished; it is ended first");
-    let code = "recovery.first".to_owned();
-    emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
-    // Without Docker nothing can be ended, and saying so at once is better than waiting for it.
-    tools().await?;
-    start_recovery(layout, job, &id)?;
-    let outcome = wait_until_ended(link, layout, &id).await;
-    match outcome {
-        // A first deployment has no release to go back to: its containers were stopped, which is an end.
-        Some(outcome) if outcome != Outcome::Failed || entry.before.is_none() => {
-            let unfinished = id.to_string();
-            emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
-            Ok(Some(RecoveredDeployment { deployment_id: id, outcome }))
-        }
-        _ => Err(not_ended(layout, &id)),
-    }
-}
-
-fn not_ended(layout: &Layout, id: &DeploymentId) -> Refusal {
-    let message = format!("{id} could not be ended, so nothing new was started");
-    let hint = format!("look at {} and guard.log beside it on the host", layout.events(id).display());
-    let failure = FailureReport::new(ErrorKind::DeploymentError, "recovery.failed", message).hint(hint);
-    Refusal { outcome: Outcome::Failed, failure }
-}
-
-fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
-    let mut order = Order { job: job.without_secrets(), staged: None, compose: None, recover: true };
-    order.job.deployment_id = id.clone();
-    guard::launch(layout, &order).map_err(|error| Refusal::of(error.report()))
-}
-
-/// Waits until a deployment has its last word and no journal any more, and returns how it ended; nothing when nobody
-/// works on it any more. A runner that goes in the meantime is nobody's loss.
-async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -> Option<Outcome> {
-    let until = Instant::now() + ENDING_HOLDER;
-    let mut worked_on = Instant::now();
-    let mut gone = false;
-    while worked_on.elapsed() < ABANDONED && Instant::now() < until {
-        if !is_unfinished(layout, id) && log::has_ended(&layout.events(id)) {
-            return last_outcome(&layout.events(id));
-        }
-        if !lease::is_free(&layout.lease()) {
-            worked_on = Instant::now();
-        }
-        if gone {
-            tokio::time::sleep(LOOK).await;
-            continue;
-        }
-        tokio::select! {
-            frame = link.next() => gone = frame.is_err(),
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-    None
-}
-
-fn is_unfinished(layout: &Layout, id: &DeploymentId) -> bool {
-    !matches!(journal::read(&layout.journal()), Ok(Some(entry)) if entry.job.deployment_id != *id)
-        && layout.journal().exists()
-}
-
-fn last_outcome(events: &Path) -> Option<Outcome> {
-    let line = log::lines(events).ok()?.pop()?;
-    let value: serde_json::Value = serde_json::from_str(&line).ok()?;
-    serde_json::from_value(value.get("result")?.get("outcome")?.clone()).ok()
-}
-
-/// Refuses while somebody else deploys; one that is being cancelled or recovered is waited for.
-async fn wait_for_lease(layout: &Layout) -> Served {
-    let until = Instant::now() + ENDING_HOLDER;
-    while let Some(holder) = lease::holder(&layout.lease()) {
-        // One that has had its last word lets go in a moment.
-        let ending = holder.verb == "recover"
-            || layout.cancel(&holder.deployment_id).exists()
-            || log::has_ended(&layout.events(&holder.deployment_id));
-        if !ending || Instant::now() > until {
-            return Err(busy(&holder));
-        }
-        tokio::time::sleep(LOOK * 4).await;
-    }
-    Ok(())
-}
-
-/// Returns the refusal that names who holds the lease.
-pub(super) fn busy(holder: &Holder) -> Refusal {
-    let run = holder.requester.run_url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
-    let message = format!(
-        "{} ({} by {}{run}) has been changing this app and environment since {}; nothing was touched",
-        holder.deployment_id,
-        holder.verb,
-        holder.requester.who,
-        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-    );
-    let hint = "wait until it has ended, then run this again; `ffe-deploy status` shows it";
-    let failure = FailureReport::new(ErrorKind::DeploymentError, "lease.busy", message).hint(hint);
-    Refusal { outcome: Outcome::Busy, failure }
 }
 
 fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
@@ -301,7 +171,7 @@ impl<'a> Visit<'a> {
                 Ok(_) => {}
             }
         }
-        wait_for_lease(self.layout).await?;
+        wait_for_lease(self.layout, &self.emitter).await?;
         let write = |error: atomic::WriteError| Refusal::from(ExecutorError::Write(error));
         self.layout.make().map_err(write)?;
         let id = &self.job.deployment_id;

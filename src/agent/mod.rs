@@ -13,6 +13,7 @@ mod order;
 pub mod protocol;
 mod query;
 mod staging;
+mod way;
 mod work;
 
 use std::io::Read;

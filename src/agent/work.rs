@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attach::{Refusal, busy, context_of, redactor_of, scene, tools};
+use super::attach::{Refusal, context_of, redactor_of, scene, tools};
 use super::guard::LEASE_TAKEN;
 use super::log::{self, LogSink};
 use super::order::Order;
+use super::way::busy;
 use crate::event::{Emitter, EventKind};
 use crate::executor::compose::{ComposeExecutor, Outline, Scene, outline};
 use crate::executor::variables::Resolved;

@@ -50,7 +50,9 @@ fn a_holder_that_is_being_cancelled_is_waited_for() {
     first.signal(rustix::process::Signal::INT);
     let second = shop.begin(Kind::good("1.2.0"));
     let first = first.wait().exits(8);
-    second.wait().exits(0);
+    let second = second.wait().exits(0);
+    let waited = format!("waiting for {} (deploy by ", id_of(&first.events));
+    second.says(&[&waited, "which is being cancelled"]);
     assert_eq!(shop.host_result(&id_of(&first.events))["outcome"], "cancelled");
     assert_eq!(shop.answers().as_deref(), Some("1.2.0"));
 }
