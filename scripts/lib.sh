@@ -4,6 +4,8 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/ffe-deploy-dev
+TOOLS=$STATE/bin # programs of an exact version, put there by scripts/services
+PATH=$TOOLS:$PATH
 PLUGINS=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -8,8 +8,9 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
+    "docs/action.md",
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/events.md",
@@ -46,7 +47,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Command lines in code: lines that start with the program, also behind `exec`, and `ffe-deploy …` in backticks.
+/// Command lines in code: lines that start with the program, and `ffe-deploy …` in backticks.
 fn command_lines(text: &str) -> Vec<String> {
     let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned);
     let mut lines: Vec<String> = spans.collect();
@@ -64,11 +65,9 @@ fn command_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// The line without what stands around a command: indentation, `run:`, `exec`, a comment.
+/// The line without what stands around a command: indentation, a comment.
 fn command_of(line: &str) -> String {
-    let line = line.trim().trim_start_matches("run: ").trim_start_matches("exec ");
-    let line = line.replace("\"$RUNNER_TEMP/bin/ffe-deploy\"", "ffe-deploy");
-    line.split(" # ").next().unwrap_or_default().to_owned()
+    line.trim().split(" # ").next().unwrap_or_default().to_owned()
 }
 
 /// Words of a shell line with nothing but double quotes in it.

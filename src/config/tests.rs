@@ -599,7 +599,7 @@ fn the_documented_examples_are_accepted() {
     ];
     for block in blocks {
         let name = block.split(':').next().unwrap();
-        if name == "name" {
+        if name == "on" {
             serde_saphyr::from_str::<serde_json::Value>(block).unwrap();
             continue;
         }

@@ -1,6 +1,7 @@
 //! The tests of the built binary: a module for each feature, against a real engine and a real sshd.
 
 mod acceptance;
+mod action;
 mod faults;
 mod harness;
 mod house;

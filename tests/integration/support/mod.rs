@@ -39,7 +39,7 @@ pub(crate) use run::{Ended, Run, Running};
 pub(crate) use shim::{Act, Shim};
 pub(crate) use slack::Slack;
 pub(crate) use sshd::{Sshd, SshdOptions};
-pub(crate) use tools::{needs, require};
+pub(crate) use tools::{find, needs, require};
 pub(crate) use user::User;
 pub(crate) use wait::{until, until_some, within};
 pub(crate) use web::{Reply, Request, Web};

@@ -74,9 +74,14 @@ pub(crate) fn find_except(program: &str, except: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The PATH of everything that tests start.
+/// The PATH of everything that tests start: also what scripts/services has put among the user's own state.
 pub(crate) fn search_path() -> String {
-    format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let state = match variable("XDG_STATE_HOME") {
+        unset if unset.is_empty() => format!("{}/.local/state", variable("HOME")),
+        state => state,
+    };
+    format!("{}:/usr/local/sbin:/usr/sbin:/sbin:{state}/ffe-deploy-dev/bin", variable("PATH"))
 }
 
 /// Directory for what is made once a machine and user: images' contents, lock files.
