@@ -28,6 +28,18 @@ jobs:
         run: 'printf "%s" "$OUTPUTS" >"$TOLD/bad.json"; cp "$GITHUB_STEP_SUMMARY" "$TOLD/bad.md"'
 "#;
 
+/// Runs a workflow of the project by its event; all that act says comes with its exit code.
+fn act(shop: &Shop, event: &str, more: &[&str]) -> (Option<i32>, String) {
+    let config = shop.host.home().join(".config/act");
+    fs::create_dir_all(&config).expect("make a directory");
+    fs::write(config.join("actrc"), "").expect("act asks where it has no configuration");
+    let mut command = shop.host.command(find("act").expect("act is there"));
+    command.args([event, "--no-cache-server", "-P", "ubuntu-latest=-self-hosted"]).args(more);
+    let done = command.current_dir(shop.project.path()).output().expect("run act");
+    let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (code, said.concat())
+}
+
 fn copy(from: &str, shop: &Shop) {
     let bytes = fs::read(Path::new(ROOT).join(from)).expect("read a file of the action");
     shop.project.executable(from, bytes);
@@ -53,15 +65,8 @@ fn a_workflow_deploys_sees_a_failing_release_rolled_back_and_uses_the_outputs() 
     }
     let told = shop.host.dir().join("told");
     fs::create_dir_all(&told).expect("make a directory");
-    fs::create_dir_all(shop.host.home().join(".config/act")).expect("make a directory");
-    fs::write(shop.host.home().join(".config/act/actrc"), "")
-        .expect("act asks where it has no configuration");
-    let mut command = shop.host.command(find("act").expect("act is there"));
-    command.args(["push", "--no-cache-server", "-P", "ubuntu-latest=-self-hosted"]);
-    command.arg("--env").arg(format!("FFE_DEPLOY_BINARY={}", program()));
-    command.arg("--env").arg(format!("TOLD={}", told.display()));
-    let done = command.current_dir(shop.project.path()).output().expect("run act");
-    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let environment = [format!("FFE_DEPLOY_BINARY={}", program()), format!("TOLD={}", told.display())];
+    let (code, said) = act(&shop, "push", &["--env", &environment[0], "--env", &environment[1]]);
     assert_eq!(done.status.code(), Some(1), "the job fails as its last deploy does:\n{said}");
 
     let read =
@@ -89,4 +94,22 @@ fn a_workflow_deploys_sees_a_failing_release_rolled_back_and_uses_the_outputs() 
         "an annotation names what failed:\n{said}"
     );
     assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
+}
+
+#[test]
+fn shipped_workflows_do_nothing_where_no_host_and_no_dockerfile_is() {
+    needs!("act");
+    for (file, event, says) in [
+        ("deploy.yml", "push", "has no secret STAGING_HOST"),
+        ("deploy.yml", "workflow_dispatch", "has no secret PROD_HOST"),
+        ("docker-build-push.yml", "push", "There is no backend/Dockerfile"),
+    ] {
+        let shop = Shop::new();
+        let workflow = format!(".github/workflows/{file}");
+        copy(&workflow, &shop);
+        shop.project.commit("workflow");
+        let (code, said) = act(&shop, event, &["-W", &workflow]);
+        assert_eq!(code, Some(0), "{file}, {event}:\n{said}");
+        assert!(said.contains("::notice title=") && said.contains(says), "{file}, {event}:\n{said}");
+    }
 }

@@ -149,7 +149,7 @@ fn an_ssh_key_that_is_empty_is_named_before_anything_is_connected() {
 }
 
 #[test]
-fn a_self_hosted_runner_deploys_to_itself_when_it_is_said() {
+fn ac_01_a_self_hosted_runner_deploys_to_itself_when_it_is_said_and_sets_every_output() {
     needs!("docker");
     let shop = Shop::new();
     fs::remove_dir_all(shop.project.path().join("deploy")).expect("no configuration");
@@ -168,4 +168,8 @@ fn a_self_hosted_runner_deploys_to_itself_when_it_is_said() {
     command.env("RUNNER_ENVIRONMENT", "self-hosted").env("GITHUB_WORKSPACE", &project);
     let ended = Running::start(command, log).wait().exits(0);
     assert_eq!(shop.answers().as_deref(), Some("1.0.0"), "{}", ended.told());
+    let mut set: Vec<_> = outputs(&shop.host).into_keys().collect();
+    let mut wanted = declared("outputs");
+    (set.sort(), wanted.sort());
+    assert_eq!(set, wanted);
 }
