@@ -15,6 +15,7 @@ mod redact;
 mod shell;
 mod workflow;
 
+pub use forms::password_in;
 pub use markdown::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
 pub use redact::{REDACTED, Redactor, SHORTEST_SECRET};
 pub use shell::shell_word;

@@ -488,6 +488,23 @@ fn anchors_can_stand_in_extensions_and_projects_only_in_overrides() {
 }
 
 #[test]
+fn values_are_secret_when_they_are_addresses_with_a_password_or_come_from_the_env_file_of_the_job() {
+    let project = Project::new(&[
+        ("deployments.yaml", &shop("    env_vars: {PUBLIC: shown-everywhere, DB: 'db://u:pass-of-db@h/'}\n")),
+        ("docker-compose.yml", COMPOSE),
+    ]);
+    let file = "LOG_LEVEL=info\nLICENCE=abcd-efgh-1234\nPUBLIC=shown-everywhere\nURL=http://u:p@h/\n";
+    let resolved = project.resolve("dev", &[("DEV_ENV_FILE", file)]).unwrap();
+    let names: Vec<&str> = resolved.variables.secret_names.iter().map(String::as_str).collect();
+    assert_eq!(names, ["DB", "LICENCE", "URL"]);
+    let redactor = crate::text::Redactor::new(resolved.secrets.iter().map(Secret::reveal));
+    assert_eq!(
+        redactor.redact("abcd-efgh-1234 pass-of-db shown-everywhere info"),
+        "*** *** shown-everywhere info"
+    );
+}
+
+#[test]
 fn secrets_must_be_there_and_long_enough() {
     let project = Project::new(&[
         ("deployments.yaml", &shop("    secrets: [A, B]\n    env_vars: {PATH: /x}\n")),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::model::{Finding, Profile, Variables, Version};
-use crate::text::{SHORTEST_SECRET, Secret};
+use crate::text::{SHORTEST_SECRET, Secret, password_in};
 
 use super::app::WrittenApp;
 use super::envfile;
@@ -18,6 +18,9 @@ use super::yaml::Place;
 
 /// Largest env file in bytes.
 pub(super) const LARGEST: usize = 1024 * 1024;
+
+/// Shortest value of `<ENV>_ENV_FILE` that is kept out of texts whatever its name is, in characters.
+const LONG: usize = 12;
 
 /// What the layers are made from.
 pub(super) struct Sources<'a> {
@@ -72,9 +75,25 @@ impl Sources<'_> {
         layers.variables.secret_names.extend(self.app.secrets.iter().cloned());
         let made_of_secrets = self.app.secret_values.iter().map(|(_, name)| name.clone());
         layers.variables.secret_names.extend(made_of_secrets);
+        layers.variables.secret_names.extend(self.secret_by_value(&below, &above));
         layers.variables.below_host = values(below);
         layers.variables.above_host = values(above);
         layers
+    }
+
+    /// Names that look like no secret, but whose values are some: addresses with a password, and what only
+    /// `<ENV>_ENV_FILE` says, which is one secret as a whole. Its short values are words that logs need.
+    fn secret_by_value(&self, below: &Layer, above: &Layer) -> BTreeSet<String> {
+        let public: BTreeSet<&str> = below.values().map(|said| said.value.as_str()).collect();
+        let file = EnvironmentVars::new(self.environment, self.job).get("ENV_FILE").map(|(name, _)| name);
+        let is_of_file =
+            |said: &Said| matches!(&said.origin, Origin::File { path, .. } if Some(path) == file.as_ref());
+        let is_secret = |said: &Said| {
+            let is_long = said.value.chars().count() >= LONG && !public.contains(said.value.as_str());
+            password_in(&said.value).is_some() || (is_of_file(said) && is_long)
+        };
+        let layers = below.iter().chain(above);
+        layers.filter(|(_, said)| is_secret(said)).map(|(name, _)| name.clone()).collect()
     }
 
     fn below_host(&self, problems: &mut Problems) -> Layer {

@@ -8,6 +8,8 @@ use super::harmless;
 
 /// Widths at which `base64`, PEM and MIME wrap.
 const WRAPPED_AT: [usize; 2] = [64, 76];
+/// Shortest password that is taken out of an address to be kept out of texts by itself; shorter ones are often words.
+const SHORTEST_PASSWORD: usize = 8;
 /// Shortest line of wrapped base64 that is taken for a secret's.
 const SHORTEST_WRAPPED: usize = 8;
 
@@ -22,6 +24,8 @@ const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'')
 pub(super) fn forms_of(value: &str) -> Vec<String> {
     let mut plain = vec![value.to_owned(), value.trim().to_owned()];
     plain.extend(value.split(['\n', '\r']).map(|line| line.trim().to_owned()));
+    plain
+        .extend(password_in(value).filter(|password| password.len() >= SHORTEST_PASSWORD).map(str::to_owned));
     plain.sort();
     plain.dedup();
     let mut forms: Vec<String> = plain.iter().flat_map(|text| encoded(text)).collect();
@@ -30,6 +34,14 @@ pub(super) fn forms_of(value: &str) -> Vec<String> {
     forms.sort();
     forms.dedup();
     forms
+}
+
+/// Returns the password in an address: `postgres://user:password@host/`.
+pub fn password_in(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', ' ']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
 }
 
 fn encoded(text: &str) -> Vec<String> {
