@@ -334,9 +334,7 @@ pub(super) async fn scene(compose: &Compose, layout: &Layout, job: &Job) -> Resu
     let current = current_release(layout)?;
     match (current, layout.in_place()) {
         (Some(release), _) => Ok(Some(compose_executor::of_current(compose, layout, release).await?)),
-        (None, Some(path)) => {
-            Ok(Some(compose_executor::outline(layout, job, path)?.read(compose, None).await?))
-        }
+        (None, Some(path)) => Ok(Some(compose_executor::outline(layout, job, path)?.read(compose).await?)),
         (None, None) => Ok(None),
     }
 }

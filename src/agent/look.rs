@@ -6,7 +6,7 @@ use std::path::Path;
 use super::attach::Refusal;
 use crate::executor::blobs::Blob;
 use crate::executor::compose::mounts::{self, Mounts};
-use crate::executor::compose::{self as compose_executor, Scene};
+use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
@@ -29,14 +29,36 @@ pub(super) async fn findings(
     project_dir: Option<&Path>,
     current: Option<Release>,
 ) -> (Vec<Finding>, Option<Compose>) {
-    let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
-    let tools = Tools { docker, compose };
     let brings = job.action.brings_bundle(layout.in_place().is_some());
-    let findings = match project_dir.filter(|_| brings) {
-        Some(project_dir) => of_bundle(job, layout, project_dir, current, &tools).await,
-        None => of_tools(&tools),
+    let Some(project_dir) = project_dir.filter(|_| brings) else {
+        let tools = tools().await;
+        return (of_tools(&tools), tools.compose.ok());
     };
+    let (tools, scene) = find(job, layout, project_dir).await;
+    let mut findings: Vec<Finding> =
+        current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
+    findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
     (findings, tools.compose.ok())
+}
+
+/// Finds the tools, and lets Compose read the bundle meanwhile, as the plugin that it nearly always is.
+async fn find(job: &Job, layout: &Layout, project_dir: &Path) -> (Tools, Result<Scene, ExecutorError>) {
+    let outline = match compose_executor::outline(layout, job, project_dir) {
+        Ok(outline) => outline,
+        Err(error) => return (tools().await, Err(error)),
+    };
+    let supposed = Compose::supposed();
+    let (tools, model) = tokio::join!(tools(), outline.model(&supposed));
+    let model = match &tools.compose {
+        Ok(found) if !found.is_as(&supposed) => outline.model(found).await,
+        _ => model,
+    };
+    (tools, model.map(|model| outline.with(model)))
+}
+
+async fn tools() -> Tools {
+    let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
+    Tools { docker, compose }
 }
 
 fn of_tools(tools: &Tools) -> Vec<Finding> {
@@ -52,30 +74,22 @@ async fn of_bundle(
     job: &Job,
     layout: &Layout,
     project_dir: &Path,
-    current: Option<Release>,
     tools: &Tools,
+    scene: Result<Scene, ExecutorError>,
 ) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
-    let scene = match &tools.compose {
-        Ok(compose) => match compose_executor::outline(layout, job, project_dir) {
-            Ok(outline) => outline.read(compose, current).await,
-            Err(error) => Err(error),
-        },
-        Err(_) => {
-            findings.extend(without_compose(job, layout, project_dir, tools).await);
-            return findings;
-        }
-    };
+    if tools.compose.is_err() {
+        return without_compose(job, layout, project_dir, tools).await;
+    }
     match scene {
-        Ok(scene) => findings.extend(of_scene(job, layout, project_dir, &scene, tools).await),
+        Ok(scene) => of_scene(job, layout, project_dir, &scene, tools).await,
         Err(error) => {
             let Refusal { failure, .. } = Refusal::from(error);
-            findings.push(Finding::error(&failure.code, failure.message, failure.hint.unwrap_or_default()));
+            let hint = failure.hint.unwrap_or_default();
+            let mut findings = vec![Finding::error(&failure.code, failure.message, hint)];
             findings.extend(of_tools(tools));
+            findings
         }
     }
-    findings
 }
 
 async fn of_scene(

@@ -21,6 +21,8 @@ use crate::model::compose::ComposeModel;
 use crate::model::{ErrorKind, FailureReport};
 use crate::text::{Redactor, harmless};
 
+/// How the plugin is called.
+const PLUGIN: [&str; 2] = ["docker", "compose"];
 /// Longest wait for `version`; a program that hangs counts as one that does not start.
 const DETECTION: Duration = Duration::from_secs(15);
 /// Longest wait for `config`.
@@ -160,6 +162,17 @@ impl Compose {
         Detector { path: None, deadline: DETECTION }.detect().await
     }
 
+    /// Returns Compose as it nearly always is: to be asked while [`Compose::detect`] still looks, which takes as long as an
+    /// answer. Its version is not known.
+    pub fn supposed() -> Self {
+        Self { words: words(&PLUGIN), version: String::new() }
+    }
+
+    /// Returns whether the other one is the same program.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.words == other.words
+    }
+
     /// Returns the version, such as `2.26.1-4`.
     pub fn version(&self) -> &str {
         &self.version
@@ -222,11 +235,11 @@ struct Detector {
 
 impl Detector {
     async fn detect(&self) -> Result<Compose, ComposeError> {
-        let plugin = self.ask(&["docker", "compose"]).await;
+        let plugin = self.ask(&PLUGIN).await;
         if let Ok(version) = &plugin
             && is_two_or_newer(version)
         {
-            return Ok(Compose { words: words(&["docker", "compose"]), version: version.clone() });
+            return Ok(Compose { words: words(&PLUGIN), version: version.clone() });
         }
         match self.ask(&["docker-compose"]).await {
             Ok(version) if is_two_or_newer(&version) => {

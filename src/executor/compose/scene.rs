@@ -78,14 +78,31 @@ impl Outline {
     ///
     /// # Errors
     /// Env files cannot be shown to it.
-    pub async fn read(self, compose: &Compose, current: Option<Release>) -> Result<Scene, ExecutorError> {
-        let Self { site, variables, env_files, _memory } = self;
-        let links = link_env_files(&env_files.kept, &site.project_dir)?;
-        let model = compose.config(&site.call(), &variables.redactor()).await;
+    pub async fn read(self, compose: &Compose) -> Result<Scene, ExecutorError> {
+        let model = self.model(compose).await?;
+        Ok(self.with(model))
+    }
+
+    /// Returns what Compose makes of the files, or why it refuses.
+    ///
+    /// # Errors
+    /// Env files cannot be shown to it.
+    pub async fn model(
+        &self,
+        compose: &Compose,
+    ) -> Result<Result<ComposeModel, ComposeError>, ExecutorError> {
+        let links = link_env_files(&self.env_files.kept, &self.site.project_dir)?;
+        let model = compose.config(&self.site.call(), &self.variables.redactor()).await;
         // Whoever makes a release of this directory puts files there that last.
         drop(links);
+        Ok(model)
+    }
+
+    /// Returns the scene with a model that was read.
+    pub fn with(self, model: Result<ComposeModel, ComposeError>) -> Scene {
+        let Self { site, variables, env_files, _memory } = self;
         let missing_env_files = env_files.missing;
-        Ok(Scene { site, model, variables, current, missing_env_files, _memory: Some(_memory) })
+        Scene { site, model, variables, current: None, missing_env_files, _memory: Some(_memory) }
     }
 }
 
