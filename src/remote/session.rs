@@ -1,6 +1,6 @@
 //! One conversation with the agent: frames go out, events and replies come in, the bundle travels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -267,6 +267,7 @@ fn sorted(text: &str, redactor: &Redactor) -> Message {
 }
 
 fn files_of(app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> BTreeMap<String, (PathBuf, u64)> {
+    let lacks: BTreeSet<&String> = lacks.iter().collect();
     let by_digest = bundle.entries.iter().filter_map(|(path, entry)| match &entry.kind {
         EntryKind::File(digest) if lacks.contains(digest) => {
             Some((digest.clone(), (app_dir.join(path), entry.size_bytes)))
