@@ -1,5 +1,5 @@
 //! Puts the agents that release builds carry into the program: `$FFE_AGENT_DIR/<uname -m>/ffe-agent.gz`, made by
-//! `scripts/build`. Without that variable the table is empty, and the `ffe-agent` beside the program is used.
+//! `scripts/build`, and the digest of what is in it, so that no start of the program has to unpack it. Without that variable the table is empty, and the `ffe-agent` beside the program is used.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed={}", directory.display());
         for (architecture, file) in agents(&directory)? {
             println!("cargo::rerun-if-changed={}", file.display());
-            writeln!(table, "    ({architecture:?}, include_bytes!({:?})),", file.display().to_string())?;
+            let sha256 = std::fs::read_to_string(file.with_extension("sha256"))?;
+            let (sha256, file) = (sha256.trim(), file.display().to_string());
+            writeln!(table, "    ({architecture:?}, {sha256:?}, include_bytes!({file:?})),")?;
         }
     }
     table.push_str("]\n");

@@ -17,10 +17,8 @@ pub(super) enum Git {
 
 /// Returns whether git knows this directory.
 pub(super) fn look(directory: &Path) -> Git {
-    match run(directory, &["rev-parse", "--is-inside-work-tree"]) {
-        Ok(Some(answer)) if answer.starts_with(b"true") && !tracked(directory, &["."]).is_empty() => {
-            Git::Repository
-        }
+    match run(directory, &["ls-files", "-z", "--", "."]) {
+        Ok(Some(listed)) if !listed.is_empty() => Git::Repository,
         Ok(_) => Git::NoRepository,
         Err(_) => Git::Missing,
     }
