@@ -102,7 +102,8 @@ fn a_workflow_deploys_sees_a_failing_release_rolled_back_and_uses_the_outputs() 
     let (good, bad) = (read("good.json"), read("bad.json"));
     let (mut names, mut wanted) =
         (good.as_object().expect("a map").keys().collect::<Vec<_>>(), declared("outputs"));
-    (names.sort(), wanted.sort());
+    names.sort();
+    wanted.sort();
     assert_eq!(names, wanted.iter().collect::<Vec<_>>());
     let words =
         |told: &Value| ["status", "outcome", "version", "previous-version"].map(|name| told[name].clone());

@@ -170,6 +170,7 @@ fn ac_01_a_self_hosted_runner_deploys_to_itself_when_it_is_said_and_sets_every_o
     assert_eq!(shop.answers().as_deref(), Some("1.0.0"), "{}", ended.told());
     let mut set: Vec<_> = outputs(&shop.host).into_keys().collect();
     let mut wanted = declared("outputs");
-    (set.sort(), wanted.sort());
+    set.sort();
+    wanted.sort();
     assert_eq!(set, wanted);
 }

@@ -4,6 +4,7 @@ mod act;
 mod cancelling;
 mod inputs;
 mod installing;
+mod reaching;
 mod workflows;
 
 use std::collections::BTreeMap;
