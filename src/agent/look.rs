@@ -38,7 +38,7 @@ pub(super) async fn findings(
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
     findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
-    (findings, tools.compose.ok())
+    (preflight::located(findings, &job.compose_files), tools.compose.ok())
 }
 
 /// Finds the tools, and lets Compose read the bundle meanwhile, as the plugin that it nearly always is.

@@ -151,9 +151,11 @@ fn read(app_dir: &Path, path: String) -> ComposeFile {
     let Some(root) = parsed.root else { return ComposeFile { path, broken_at, ..ComposeFile::default() } };
     let name = root.get("name").and_then(Node::text).filter(|name| !name.contains('$')).map(str::to_owned);
     let services = root.get("services").map(Node::entries).unwrap_or_default();
+    let places = services.iter().map(|entry| (entry.key.clone(), (entry.place.line, entry.place.column)));
+    let places = places.collect();
     let named = services.iter().filter_map(|service| Some((service, service.node.get("env_file")?)));
     let env_files = named.flat_map(|(service, node)| references(&service.key, node)).collect();
-    ComposeFile { path, name, env_files, broken_at }
+    ComposeFile { path, name, env_files, services: places, broken_at }
 }
 
 /// `env_file` in its forms: text, a list, and items with `path` and `required`.
@@ -238,6 +240,7 @@ services:
             ]
         );
         assert_eq!((file.name.as_deref(), file.broken_at), (Some("shop"), None));
+        assert_eq!((file.services["b"], file.services.len()), ((7, 3), 5));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the runner has read in a compose file, so that the host's half needs no YAML parser.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The little that is known of one compose file; what it means is for Compose on the host to say.
@@ -11,6 +13,9 @@ pub struct ComposeFile {
     pub name: Option<String>,
     /// What its services name in `env_file`, in their order: the last one wins. `include` and `extends` are not followed.
     pub env_files: Vec<EnvFileRef>,
+    /// Line and column, both from 1, of each service that it names.
+    #[serde(default)]
+    pub services: BTreeMap<String, (u32, u32)>,
     /// Line and column, both from 1, at which it stops being YAML.
     pub broken_at: Option<(u32, u32)>,
 }

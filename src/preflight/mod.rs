@@ -10,6 +10,7 @@ mod containers;
 mod docker;
 mod external;
 mod host;
+mod places;
 mod ports;
 mod project;
 mod shared_data;
@@ -23,6 +24,8 @@ use crate::model::compose::ComposeModel;
 use crate::model::{Adopt, App, Environment, Finding, Placement, Profile, Severity};
 
 use containers::Containers;
+
+pub use places::located;
 
 /// What is to be deployed, and where: everything that the checks look at.
 #[derive(Clone, Copy)]
