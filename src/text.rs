@@ -16,6 +16,8 @@ mod shell;
 mod workflow;
 
 pub use forms::password_in;
+#[cfg(test)]
+pub(crate) use markdown::tests::nasty as nasty_markdown;
 pub use markdown::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
 pub use redact::{REDACTED, Redactor, SHORTEST_SECRET};
 pub use shell::shell_word;

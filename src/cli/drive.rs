@@ -1,7 +1,7 @@
 //! Verbs that change the host, and `validate`: from the wish to the last word.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answer;
 use super::github::{Front, Github};
@@ -124,8 +124,9 @@ impl Drive {
                 FailureReport::new(ErrorKind::DeploymentError, "signals", error.to_string()),
             )
         })?;
+        let began = Instant::now();
         let resolved = self.resolve();
-        self.telling.begin(Stage::Initializing);
+        self.telling.begin_at(Stage::Initializing, began);
         let (line, load) = tokio::select! {
             () = signals.raised() => return Err(own::cancelled_early()),
             ready = self.initialize(resolved) => ready?,

@@ -175,7 +175,12 @@ impl Telling {
 
     /// Begins a stage of the runner.
     pub(super) fn begin(&mut self, stage: Stage) {
-        self.stage_began = Some(Instant::now());
+        self.begin_at(stage, Instant::now());
+    }
+
+    /// As [`Telling::begin`], for a stage that began before it could be told.
+    pub(super) fn begin_at(&mut self, stage: Stage, began: Instant) {
+        self.stage_began = Some(began);
         self.emitter.enter(stage);
         self.emitter.emit(here!(), EventKind::StageStarted {});
     }

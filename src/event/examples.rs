@@ -267,7 +267,7 @@ fn end() -> Vec<(Origin, Stage, EventKind)> {
 fn failure() -> FailureReport {
     let message = "`backend` did not become healthy within 60 s: connection refused";
     FailureReport::new(ErrorKind::HealthCheckError, "health.unhealthy", message)
-        .hint("read its last log lines above, then run `ffe-deploy logs production backend`")
+        .hint("read its last log lines, then run `ffe-deploy logs production backend`")
 }
 
 /// Returns the result of a deployment that was rolled back.

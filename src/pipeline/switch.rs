@@ -387,6 +387,6 @@ fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
             )
         })
         .collect();
-    let hint = "look at the log lines above and at the service's configuration; then deploy again";
+    let hint = "look at the service's last log lines and at its configuration, then deploy again";
     FailureReport::new(ErrorKind::HealthCheckError, "health.failed", words.join("; ")).hint(hint)
 }

@@ -283,7 +283,7 @@ mod tests {
             end,
             " to production: rolled_back (exit 4): the new release failed; the previous one is back and verified
           1. `backend` did not become healthy within 60 s: connection refused  (health.unhealthy)
-            → read its last log lines above, then run `ffe-deploy logs production backend`
+            → read its last log lines, then run `ffe-deploy logs production backend`
           version       1.1.0 again; 1.2.0 failed
           release       deploy-20261120120000-7c9e6679
           backup        /srv/shop/production/backups/ffe_backup_20261121_064012.tar.zst  (1.0 MB)

@@ -93,7 +93,7 @@ fn longest_run(text: &str, of: char) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use pulldown_cmark::{Event, Options, Parser, Tag};
 
@@ -155,7 +155,7 @@ mod tests {
     }
 
     /// Text in which what Markdown obeys is frequent.
-    fn nasty() -> impl Strategy<Value = String> {
+    pub(crate) fn nasty() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             prop::sample::select(vec![
                 "`",

@@ -3,6 +3,7 @@
 mod acceptance;
 mod action;
 mod faults;
+mod github;
 mod harness;
 mod house;
 mod registry;

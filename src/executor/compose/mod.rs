@@ -148,7 +148,9 @@ impl ExecutorError {
             Self::Build { .. } => {
                 of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
             }
-            Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", "look at the log lines above"),
+            Self::Tool { .. } => {
+                of(ErrorKind::DockerError, "docker.tool", "look at what the tool said in the log of the run")
+            }
             Self::NoRelease { path, .. } => {
                 let root = path.ancestors().nth(3).unwrap_or(path);
                 let hint = format!(

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(
             commands[0],
             "::error title=deploy of shop to production%3A rolled back::`backend` did not become healthy within 60 s: \
-             connection refused  (health.unhealthy)%0ANext: read its last log lines above, then run `ffe-deploy logs \
+             connection refused  (health.unhealthy)%0ANext: read its last log lines, then run `ffe-deploy logs \
              production backend`"
         );
         assert_eq!(commands.iter().filter(|command| command.starts_with("::error ")).count(), 1);

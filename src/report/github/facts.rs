@@ -30,22 +30,24 @@ pub(super) fn next_step(result: &DeploymentResult) -> String {
 /// Names and values of what people ask for first.
 pub(super) fn table_of_facts(story: &Story, result: &DeploymentResult) -> String {
     let mut rows = vec![["Outcome".to_owned(), outcome(result)]];
-    for (name, value) in summary::facts(result, None) {
-        let value = match name.as_str() {
-            "url" | "backup" => continue,
-            "took" | "version" | "health" => markdown_text(&value),
-            _ => with_before(&value),
-        };
-        rows.push([capital(&name), value]);
-    }
     rows.extend(story.target.as_ref().map(|target| ["Target".to_owned(), markdown_code(target)]));
+    let mut deployment = None;
+    for (name, value) in summary::facts(result, None) {
+        match name.as_str() {
+            "url" | "backup" => {}
+            "deployment" => deployment = Some([capital(&name), markdown_code(&value)]),
+            "release" => rows.push([capital(&name), with_before(&value)]),
+            _ => rows.push([capital(&name), markdown_text(&value)]),
+        }
+    }
     rows.extend(backup(story, result));
     for (service, url) in &result.urls {
         rows.push(["Open".to_owned(), format!("{} ({})", markdown_link(url), markdown_text(service))]);
     }
     rows.extend(asked_by(story));
+    rows.extend(deployment);
     rows.extend(story.setting.event_log.as_ref().map(|log| ["Event log".to_owned(), markdown_code(log)]));
-    table(["", ""], rows)
+    table(["", "This run"], rows)
 }
 
 fn outcome(result: &DeploymentResult) -> String {
@@ -112,9 +114,8 @@ pub(super) fn logs(story: &Story) -> Vec<String> {
         let container = markdown_code(&logs.container);
         match logs.lines.len() {
             0 => format!("### {service} is {state}\n\nIts container {container} wrote no log.\n"),
-            count => format!(
-                "### {service} is {state}\n\nThe last {} of {container}:\n\n{}",
-                words::count(count, "line"),
+            _ => format!(
+                "### {service} is {state}\n\nThe last lines of {container}:\n\n{}",
                 last_lines(&logs.lines)
             ),
         }
@@ -147,10 +148,10 @@ pub(super) fn timeline(story: &Story) -> String {
 fn stage_row(told: &StageTold) -> [String; 4] {
     let place = if told.origin == Origin::Runner { "this job" } else { "the host" };
     let word = match told.outcome {
-        Some(StageOutcome::Succeeded) => "✅ succeeded",
-        Some(StageOutcome::Failed) => "❌ failed",
+        Some(StageOutcome::Succeeded) => "✅&nbsp;succeeded",
+        Some(StageOutcome::Failed) => "❌&nbsp;failed",
         Some(StageOutcome::Skipped) => "skipped",
-        None => "⏳ not ended",
+        None => "⏳&nbsp;not ended",
     };
     let why =
         told.reason.as_deref().map(|reason| format!(": {}", markdown_lines(reason))).unwrap_or_default();
@@ -255,10 +256,10 @@ pub(super) fn checks(story: &Story) -> String {
 fn check_table(checks: &[&CheckResult]) -> String {
     let rows = checks.iter().map(|check| {
         let verdict = match (check.verdict, check.optional) {
-            (Verdict::Passed, _) => "✅ healthy",
+            (Verdict::Passed, _) => "✅&nbsp;healthy",
             (Verdict::Skipped, _) => "skipped",
-            (Verdict::Failed, false) => "❌ unhealthy",
-            (Verdict::Failed, true) => "⚠️ unhealthy, optional",
+            (Verdict::Failed, false) => "❌&nbsp;unhealthy",
+            (Verdict::Failed, true) => "⚠️&nbsp;unhealthy, optional",
         };
         [
             markdown_code(&check.name),
@@ -304,7 +305,7 @@ pub(super) fn findings(findings: &[Finding]) -> String {
             ]
         })
     };
-    let wrong = of(Severity::Error, "❌ error").chain(of(Severity::Warning, "⚠️ warning"));
+    let wrong = of(Severity::Error, "❌&nbsp;error").chain(of(Severity::Warning, "⚠️&nbsp;warning"));
     let wrong = table(["", "Check", "Found"], wrong);
     let passed = table(["", "Check", "Found"], of(Severity::Passed, "✅"));
     let count = findings.iter().filter(|finding| finding.severity == Severity::Passed).count();

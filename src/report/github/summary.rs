@@ -123,7 +123,7 @@ mod tests {
             "```mermaid\ngantt\n",
             "| `backend` | `shop-backend`<br>`60303ae22b99` |",
             "ffe_backup_20261121_064012.tar.zst",
-            "| `backend` | ❌ unhealthy | 12 ms |",
+            "| `backend` | ❌&nbsp;unhealthy | 12 ms |",
         ] {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
@@ -137,5 +137,102 @@ mod tests {
         assert!(page.contains(
             "```sh\nffe-deploy rollback production --to deploy-20261120120000-7c9e6679 --yes\n```"
         ));
+    }
+
+    /// Every text of the story is this one.
+    fn saying(text: &str) -> Story {
+        let mut story = stories::told();
+        let say = |field: &mut String| *field = text.to_owned();
+        let setting = &mut story.setting;
+        [&mut setting.who, &mut setting.run_url, &mut setting.event_log].into_iter().flatten().for_each(say);
+        [&mut story.target, &mut story.host].into_iter().flatten().for_each(say);
+        for finding in &mut story.findings {
+            say(&mut finding.message);
+            say(&mut finding.rule);
+        }
+        for notice in &mut story.notices {
+            say(&mut notice.text);
+        }
+        for change in &mut story.image_changes {
+            say(&mut change.service);
+            for image in change.before.iter_mut().chain(&mut change.after) {
+                [&mut image.image, &mut image.image_id].into_iter().for_each(say);
+            }
+        }
+        story.files.changed.iter_mut().for_each(say);
+        story.backup.iter_mut().for_each(|backup| say(&mut backup.path));
+        for logs in &mut story.logs {
+            [&mut logs.service, &mut logs.container, &mut logs.state].into_iter().for_each(say);
+            logs.lines.iter_mut().for_each(say);
+        }
+        for result in story.end.iter_mut().map(|end| &mut end.result) {
+            [&mut result.version, &mut result.previous_version, &mut result.next_step]
+                .into_iter()
+                .flatten()
+                .for_each(say);
+            for failure in &mut result.errors {
+                say(&mut failure.message);
+                failure.hint.iter_mut().for_each(say);
+            }
+            for check in &mut result.checks {
+                [&mut check.name, &mut check.asked, &mut check.detail].into_iter().for_each(say);
+            }
+            result.urls = [(text.to_owned(), text.to_owned())].into();
+            result.services = result.services.values().map(|change| (text.to_owned(), *change)).collect();
+        }
+        let mut event = crate::event::examples::event(
+            90,
+            crate::event::Origin::Agent,
+            crate::model::Stage::Setup,
+            crate::event::EventKind::StageStarted {},
+        );
+        story.hear(&event);
+        event.kind = crate::event::EventKind::StageFinished {
+            outcome: crate::model::StageOutcome::Failed,
+            took_ms: 5,
+            reason: Some(text.to_owned()),
+            span: crate::event::Span {
+                name: String::new(),
+                duration_ms: 5,
+                status: crate::event::SpanStatus::Error,
+            },
+        };
+        story.hear(&event);
+        story
+    }
+
+    /// The blocks of a page, and what in it is neither text nor ours.
+    fn blocks(page: &str) -> (Vec<String>, Vec<String>) {
+        use pulldown_cmark::{Event, Options, Parser, Tag};
+        let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_MATH;
+        let (mut blocks, mut odd) = (Vec::new(), Vec::new());
+        for event in Parser::new_ext(page, options) {
+            match event {
+                Event::Start(Tag::Strong | Tag::Emphasis) | Event::End(_) | Event::SoftBreak => {}
+                Event::Text(_) | Event::Code(_) => {}
+                Event::Start(Tag::Link { dest_url, .. }) if dest_url.starts_with("http") => {}
+                Event::Start(Tag::Link { .. } | Tag::Image { .. }) => odd.push(format!("{event:?}")),
+                Event::Start(tag) => blocks.push(format!("{tag:?}")),
+                Event::InlineHtml(tag) | Event::Html(tag) => {
+                    let ours = ["<br>", "<code>", "</code>", "<details><summary>", "</details>"];
+                    if !ours.iter().any(|ours| tag.starts_with(ours)) {
+                        odd.push(tag.to_string());
+                    }
+                }
+                other => odd.push(format!("{other:?}")),
+            }
+        }
+        (blocks, odd)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_can_change_the_shape_of_the_page(said in crate::text::nasty_markdown()) {
+            let plain = blocks(&page(&saying("plain"), LARGEST));
+            let foreign = page(&saying(&format!("x{said}")), LARGEST);
+            let (shape, odd) = blocks(&foreign);
+            proptest::prop_assert!(odd.is_empty(), "{odd:?} in\n{foreign}");
+            proptest::prop_assert_eq!(shape, plain.0, "{}", foreign);
+        }
     }
 }

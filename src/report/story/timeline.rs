@@ -52,13 +52,18 @@ impl Timeline {
         match &event.kind {
             EventKind::StageStarted {} => self.begin(event, since_start),
             EventKind::StageFinished { outcome, took_ms, reason, span: _ } => {
-                let open = self.stages.iter_mut().rev().find(|told| {
+                let is_open = |told: &StageTold| {
                     told.stage == event.stage && told.origin == event.origin && told.outcome.is_none()
-                });
-                if let Some(told) = open {
-                    told.took_ms = Some(*took_ms);
-                    told.outcome = Some(*outcome);
-                    told.reason.clone_from(reason);
+                };
+                let Some(at) = self.stages.iter().rposition(is_open) else { return };
+                let told = &mut self.stages[at];
+                told.took_ms = Some(*took_ms);
+                told.outcome = Some(*outcome);
+                told.reason.clone_from(reason);
+                // The first stage begins before anything may be printed: so did the run.
+                let before = took_ms.saturating_sub(since_start.saturating_sub(told.began_ms));
+                if at == 0 {
+                    self.start = Some(start - i64::try_from(before).unwrap_or(0));
                 }
             }
             _ => {}
@@ -143,6 +148,16 @@ mod tests {
         let moved = [(0, Some(1_000)), (1_000, None), (2_000, Some(4_000))];
         assert_eq!(with_a_clock_off_by(-3_600), moved);
         assert_eq!(with_a_clock_off_by(86_400), moved);
+    }
+
+    #[test]
+    fn a_first_stage_that_was_told_late_does_not_reach_into_the_next() {
+        let mut timeline = Timeline::default();
+        timeline.hear(&at(10, Origin::Runner, Stage::Initializing, EventKind::StageStarted {}));
+        timeline.hear(&at(11, Origin::Runner, Stage::Initializing, ended(3_000)));
+        timeline.hear(&at(11, Origin::Runner, Stage::Validating, EventKind::StageStarted {}));
+        let told: Vec<_> = timeline.stages().iter().map(|told| (told.began_ms, told.took_ms)).collect();
+        assert_eq!(told, [(0, Some(3_000)), (3_000, None)]);
     }
 
     #[test]

@@ -8,10 +8,16 @@ use serde_json::Value;
 use super::{Kind, Shop, id_of};
 use crate::support::{Ended, needs};
 
+/// Commands that the program itself gives to the runner of a workflow.
+fn is_ours(line: &str) -> bool {
+    let begins = ["::group::▸ ", "::error title=deploy of ", "::warning title=deploy of "];
+    line == "::endgroup::" || begins.iter().any(|begin| line.starts_with(begin) && !line.contains("##["))
+}
+
 /// What the runner of a workflow would obey, and a terminal.
 #[track_caller]
 fn is_harmless(name: &str, text: &str) {
-    for line in text.split(['\n', '\r']) {
+    for line in text.split(['\n', '\r']).filter(|line| !is_ours(line)) {
         assert!(!line.contains("##["), "{name}: {line:.300}");
         assert!(!line.trim_start().starts_with("::"), "{name}: {line:.300}");
     }
