@@ -6,12 +6,12 @@ use std::path::Path;
 use super::attach::Refusal;
 use crate::executor::blobs::Blob;
 use crate::executor::compose::mounts::{self, Mounts};
-use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
+use crate::executor::compose::{self as compose_executor, ExecutorError, Scene, kept_images};
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
-use crate::model::{App, Finding, Job, Release};
+use crate::model::{App, Finding, Job, PinnedImage, Release};
 use crate::preflight::{self, Subject};
 use crate::text::harmless;
 
@@ -38,6 +38,9 @@ pub(super) async fn findings(
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
     findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
+    if let Ok(docker) = &tools.docker {
+        findings.extend(lost_images(layout, docker).await);
+    }
     (preflight::located(findings, &job.compose_files), tools.compose.ok())
 }
 
@@ -59,6 +62,28 @@ async fn find(job: &Job, layout: &Layout, project_dir: &Path) -> (Tools, Result<
 async fn tools() -> Tools {
     let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
     Tools { docker, compose }
+}
+
+/// Images of kept releases that somebody took away: a rollback needs them.
+pub(super) async fn lost_images(layout: &Layout, docker: &Docker) -> Option<Finding> {
+    let mut lost = Vec::new();
+    for id in layout.kept_releases() {
+        let Ok(release) = compose_executor::load(layout, &id) else { continue };
+        // An engine that does not answer is another finding.
+        let images = kept_images::lost(docker, &release).await.ok()?;
+        let name = |(service, image): (&str, &PinnedImage)| {
+            let again = if image.repo_digest.is_some() { "" } else { ", which no registry has" };
+            format!("`{}` of `{service}` in release {id}{again}", harmless(&image.reference))
+        };
+        lost.extend(images.into_iter().map(name));
+    }
+    if lost.is_empty() {
+        return None;
+    }
+    let message = format!("somebody removed images of releases that are kept: {}", lost.join("; "));
+    let hint = "a rollback pulls them again by their digests where a registry has them; do not run `docker image prune -a` \
+                or `docker rmi` on images of ffe-deploy";
+    Some(Finding::warning("release.images", message, hint))
 }
 
 fn of_tools(tools: &Tools) -> Vec<Finding> {

@@ -100,6 +100,7 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
     let mut answer = empty_status(job, layout);
     let entries = history::read_all(&layout.history(), &job.app.name, &job.environment.name);
     answer.last_deployment = entries.iter().find_map(last_deployment);
+    answer.warnings.extend(super::look::lost_images(layout, &docker).await);
     let Some(scene) = scene else { return Ok(answer) };
     answer.project.clone_from(&scene.site.project);
     let containers =
@@ -153,6 +154,7 @@ fn empty_status(job: &Job, layout: &Layout) -> StatusAnswer {
         overall: false,
         volumes: Vec::new(),
         urls: std::collections::BTreeMap::new(),
+        warnings: Vec::new(),
         lease: held.map(|holder| LeaseHolder {
             deployment_id: holder.deployment_id,
             who: holder.requester.who,

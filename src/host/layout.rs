@@ -59,6 +59,15 @@ impl Layout {
         self.releases().join(id.as_str())
     }
 
+    /// Returns the ids of the releases that lie here, oldest name first.
+    pub fn kept_releases(&self) -> Vec<ReleaseId> {
+        let listing = std::fs::read_dir(self.releases()).into_iter().flatten().flatten();
+        let names = listing.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut ids: Vec<ReleaseId> = names.collect();
+        ids.sort();
+        ids
+    }
+
     /// Returns the directory of content-addressed files that containers mount.
     pub fn files(&self) -> PathBuf {
         self.root.join("files")

@@ -39,6 +39,9 @@ pub struct StatusAnswer {
     pub volumes: Vec<String>,
     /// Addresses people can open, by service (R001-17).
     pub urls: BTreeMap<String, String>,
+    /// What somebody changed on the host that a rollback would miss.
+    #[serde(default)]
+    pub warnings: Vec<Finding>,
     /// Who holds the lease now.
     pub lease: Option<LeaseHolder>,
 }

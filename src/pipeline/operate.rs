@@ -10,6 +10,7 @@ use super::switch::Manner;
 use crate::executor::compose::{Site, changes};
 use crate::history;
 use crate::host::atomic;
+use crate::host::docker_config::DockerConfig;
 use crate::model::{ErrorKind, FailureReport, Outcome, Release, ReleaseId, Stage, StageOutcome};
 
 impl Run {
@@ -26,7 +27,7 @@ impl Run {
         let target = self.rollback_target(to, current.as_ref())?;
         self.journal(Phase::Preparing, current.as_ref(), Some(&target.id), &target.project, &[])?;
         let ready = self.ready(target).await?;
-        self.missing_images(&ready.release).await?;
+        self.bring_images_back(&ready.release).await?;
         let mut backup = None;
         if self.job.environment.backup {
             let format = crate::model::ArchiveFormat::Zstd;
@@ -78,22 +79,12 @@ impl Run {
         Ok(self.executor.load(&id)?)
     }
 
-    /// Refuses before anything stops when an image of the release is gone.
-    async fn missing_images(&self, release: &Release) -> Result<(), Stop> {
-        for (service, image) in &release.images {
-            let present = self.executor.docker.image(&image.pin).await.map_err(|error| error.report())?;
-            if present.is_none() {
-                let message = format!(
-                    "image `{}` of `{service}` ({}) is no longer on the host; nothing was changed",
-                    image.pin, image.reference
-                );
-                let hint = "deploy that version again, or roll back to another release with `--to`";
-                return Err(FailureReport::new(ErrorKind::DockerError, "release.images", message)
-                    .hint(hint)
-                    .into());
-            }
-        }
-        Ok(())
+    /// Brings images of a release back that somebody took away, before anything stops.
+    async fn bring_images_back(&self, release: &Release) -> Result<(), Stop> {
+        let logins = &self.job.registries;
+        let make = || DockerConfig::make(&self.layout.docker_config(), logins);
+        let login = if logins.is_empty() { None } else { Some(make()?) };
+        Ok(self.executor.bring_back(release, logins, login.as_ref()).await?)
     }
 
     /// Starts the current release, verified. `down_first` is `restart`.
@@ -105,6 +96,7 @@ impl Run {
                 FailureReport::new(ErrorKind::ValidationError, "release.none", message).hint(hint)
             })?;
             let ready = self.ready(current.clone()).await?;
+            self.bring_images_back(&current).await?;
             let manner = Manner { down_first, repair: false };
             Ok::<Ending, Stop>(self.switch_to(&ready, Some(&current), manner).await)
         };

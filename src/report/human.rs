@@ -34,6 +34,10 @@ pub fn status(answer: &StatusAnswer, width: Option<u16>) -> String {
         page.fact("unfinished", &format!("{id} stopped in {} (began {since})", unfinished.stage));
         page.fact("", "→ end it with `ffe-deploy recover`; the next deploy does so, too");
     }
+    for warning in &answer.warnings {
+        page.fact("warning", &warning.message);
+        page.fact("", &format!("→ {}", warning.hint.as_deref().unwrap_or_default()));
+    }
     for (service, url) in &answer.urls {
         page.fact("url", &format!("{url}  ({service})"));
     }
@@ -319,6 +323,7 @@ mod tests {
             overall: false,
             volumes: vec!["shop_data".into()],
             urls: BTreeMap::from([("backend".into(), "http://localhost:8000".into())]),
+            warnings: Vec::new(),
             lease: Some(LeaseHolder {
                 deployment_id: "deploy-4".parse().unwrap(),
                 who: "ada".into(),

@@ -345,6 +345,11 @@ impl ComposeExecutor {
         self.pin_one(project, service, id.to_owned(), &facts, false).await
     }
 
+    /// Tells an image that came from a registry.
+    pub(super) fn say_pulled(&self, service: &str, image: &str, facts: &ImageFacts) {
+        self.say_image(service, image, facts, ImageHow::Pulled);
+    }
+
     fn say_image(&self, service: &str, image: &str, facts: &ImageFacts, how: ImageHow) {
         let (service, image, image_id) = (service.to_owned(), image.to_owned(), facts.id.clone());
         let size_bytes = facts.size_bytes;

@@ -4,6 +4,7 @@
 
 pub mod digest;
 mod images;
+pub mod kept_images;
 pub mod mounts;
 pub mod place;
 pub mod project;
@@ -73,6 +74,20 @@ pub enum ExecutorError {
         /// What Docker said.
         said: String,
     },
+    /// An image of a release that is kept was taken away, and cannot be had again.
+    #[error(
+        "image `{reference}` of `{service}` is no longer on the host (`{pin}`), and did not come back: {said}; nothing was changed"
+    )]
+    Lost {
+        /// Service that needs it.
+        service: String,
+        /// What the compose file said.
+        reference: String,
+        /// Our tag of it.
+        pin: String,
+        /// Why it did not come back.
+        said: String,
+    },
     /// An image that must not be built here is not here.
     #[error("image `{reference}` of `{service}` is not on the host, and `build: never` builds none")]
     NotBuilt {
@@ -139,6 +154,11 @@ impl ExecutorError {
                 ErrorKind::DockerError,
                 "image.missing",
                 "check the image's name and tag, and that the host may pull it: `docker pull` there tells more",
+            ),
+            Self::Lost { .. } => of(
+                ErrorKind::DockerError,
+                "release.images",
+                "deploy that version again, or roll back to another release with `--to`",
             ),
             Self::NotBuilt { .. } => of(
                 ErrorKind::DockerError,

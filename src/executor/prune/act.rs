@@ -45,8 +45,8 @@ impl ComposeExecutor {
     /// The engine does not answer.
     pub async fn old_things(&self, known: impl Fn(&ReleaseId) -> bool) -> Result<Facts, ExecutorError> {
         let use_of = self.docker.in_use().await?;
-        let ids = names(&self.layout.releases()).into_iter().filter_map(|name| name.parse().ok());
-        let releases = ids.filter_map(|id: ReleaseId| match self.load(&id) {
+        let ids = self.layout.kept_releases().into_iter();
+        let releases = ids.filter_map(|id| match self.load(&id) {
             Ok(release) => Some(Kept { id, ..Kept::of(&release) }),
             Err(_) if known(&id) => Some(Kept { id, created_at: jiff::Timestamp::MIN, needs: None }),
             Err(_) => None,

@@ -43,6 +43,48 @@ fn a_registry_is_asked_each_time_and_not_needed_to_go_back() {
 }
 
 #[test]
+fn a_kept_image_that_somebody_removed_is_a_warning_and_comes_back_by_its_digest_or_stops_nothing() {
+    needs!("docker", "docker-registry");
+    let registry = Registry::open();
+    let shop = Shop::on_root();
+    let name = format!("{}/kept:latest", shop.host.app());
+    let reference = format!("{}/{name}", registry.server());
+    registry.push(&name, "one");
+    shop.compose_web(&format!("image: \"{reference}\""));
+    shop.deploy("1").exits(0);
+    let (one, image) = (shop.current(), shop.release()["images"]["web"].clone());
+    let take_away = || shop.host.docker(&["image", "rm", "--force", image["id"].as_str().unwrap()]);
+    registry.push(&name, "two");
+    shop.deploy("2").exits(0);
+    let two = shop.current();
+    take_away();
+    let looked = shop.run(&["validate", "staging"]).exits(0);
+    let words = [reference.as_str(), one.as_str(), "somebody removed images"];
+    looked.says(&words);
+    shop.run(&["status", "staging"]).exits(0).says(&words);
+    // The tag has moved since then; the digest has not.
+    let back = shop.rollback(&[]).exits(0);
+    assert_eq!((shop.current(), shop.get("/env/BUILT")), (one.clone(), "one".into()));
+    assert_eq!(back.event("image_ready")["image"], image["repo_digest"]);
+
+    shop.rollback(&["--to", &two]).exits(0);
+    take_away();
+    drop(registry);
+    let id = shop.id("web");
+    let refused = shop.rollback(&["--to", &one]).exits(3);
+    assert_eq!(first_error(&refused).0, "release.images", "{}", refused.told());
+    refused.says(&[&reference, "`web`", "nothing was changed"]);
+    assert_eq!((shop.current(), shop.id("web")), (two, id.clone()));
+    // Of the release that runs only the pin can be taken away; it is put back before it is needed.
+    let pin = shop.release()["images"]["web"]["pin"].as_str().unwrap().to_owned();
+    shop.host.docker(&["image", "rm", "--force", &pin]);
+    shop.compose_web("environment: {MODE: unhealthy}");
+    shop.configure("health: {timeout: 3s}");
+    shop.deploy("3").exits(4);
+    assert_eq!(shop.get("/env/BUILT"), "two");
+}
+
+#[test]
 fn an_image_that_does_not_exist_stops_before_anything_is_touched() {
     needs!("docker");
     let shop = Shop::on_root();
