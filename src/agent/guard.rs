@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
+use crate::host::ballast;
 use crate::host::children::DEPLOYMENT;
 use crate::host::digest;
 use crate::host::layout::Layout;
@@ -64,6 +65,9 @@ impl GuardError {
 /// # Errors
 /// It could not be started.
 pub(super) fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
+    if order.recover {
+        ballast::give_up_if_scarce(&layout.ballast());
+    }
     let program = keep_agent(layout)?;
     let job = layout.job(&order.job.deployment_id);
     atomic::make_directory(&job, 0o700)?;

@@ -3,16 +3,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use super::link::line_of;
 use crate::event::{Event, EventKind, Sink};
+use crate::host::ballast;
 use crate::text::Redactor;
 
 /// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
 pub(super) struct LogSink {
     file: File,
+    /// How long it is; what stands behind that is half a line.
+    length: u64,
+    /// Given up when the disk is full.
+    ballast: PathBuf,
     redactor: Arc<RwLock<Redactor>>,
 }
 
@@ -21,12 +26,16 @@ impl LogSink {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub(super) fn open(path: &Path, redactor: Arc<RwLock<Redactor>>) -> io::Result<(Self, u64)> {
+    pub(super) fn open(
+        path: &Path,
+        ballast: PathBuf,
+        redactor: Arc<RwLock<Redactor>>,
+    ) -> io::Result<(Self, u64)> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
         let whole = whole_length(&mut file)?;
         file.set_len(whole)?;
         let last_seq = lines(path)?.iter().filter_map(|line| seq_of(line)).max().unwrap_or(0);
-        Ok((Self { file, redactor }, last_seq))
+        Ok((Self { file, length: whole, ballast, redactor }, last_seq))
     }
 }
 
@@ -35,10 +44,25 @@ impl Sink for LogSink {
         let redactor = self.redactor.read().map(|redactor| redactor.clone()).unwrap_or_default();
         let line = format!("{}\n", line_of(event, &redactor));
         // A full disk must not stop the undoing: the event is lost, the host is not.
-        self.file.write_all(line.as_bytes()).ok();
+        if self.append(&line).is_err() && ballast::give_up(&self.ballast) {
+            self.append(&line).ok();
+        }
         if matches!(event.kind, EventKind::DeploymentFinished { .. }) {
             self.file.sync_all().ok();
         }
+    }
+}
+
+impl LogSink {
+    /// Appends a line as a whole, or nothing of it.
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line would be glued to the next one.
+            self.file.set_len(self.length)?;
+            return Err(error);
+        }
+        self.length += line.len() as u64;
+        Ok(())
     }
 }
 
@@ -95,7 +119,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
         fs::write(&path, "{\"seq\":1}\n{\"seq\":2}\n{\"se").unwrap();
-        let (sink, last) = LogSink::open(&path, Arc::default()).unwrap();
+        let (sink, last) = LogSink::open(&path, PathBuf::new(), Arc::default()).unwrap();
         assert_eq!(last, 2);
         let context = Context {
             origin: Origin::Agent,

@@ -15,6 +15,7 @@ use crate::event::{Emitter, EventKind};
 use crate::executor::compose::{ComposeExecutor, Outline, Scene, outline};
 use crate::executor::variables::Resolved;
 use crate::here;
+use crate::host::ballast;
 use crate::host::compose::Compose;
 use crate::host::docker::Docker;
 use crate::host::docker_config;
@@ -33,6 +34,9 @@ const KEPT_JOBS: usize = 50;
 /// Carries one order out; returns the exit status that the guard reads.
 pub(super) async fn work(order: Order) -> u8 {
     let layout = Layout::of(&order.job.app.name, &order.job.environment);
+    if order.recover {
+        ballast::give_up_if_scarce(&layout.ballast());
+    }
     let lease = match take_lease(&layout, &order) {
         Ok(lease) => lease,
         Err(status) => return status,
@@ -103,7 +107,8 @@ struct Telling {
 
 fn telling(job: &Job, layout: &Layout, redactor: Redactor, stage: Stage) -> Option<Telling> {
     let redactor = Arc::new(RwLock::new(redactor));
-    let (sink, last) = LogSink::open(&layout.events(&job.deployment_id), Arc::clone(&redactor)).ok()?;
+    let (sink, last) =
+        LogSink::open(&layout.events(&job.deployment_id), layout.ballast(), Arc::clone(&redactor)).ok()?;
     let emitter = Emitter::new(context_of(job), last, stage, Box::new(sink));
     Some(Telling { emitter, redactor })
 }

@@ -3,6 +3,7 @@
 //! Everything here acts on the machine it runs on; which machine that is, `remote` decides.
 
 pub mod atomic;
+pub mod ballast;
 pub mod children;
 pub mod compose;
 pub mod digest;

@@ -32,7 +32,7 @@ impl Run {
             project,
             &[],
         )?;
-        self.prune_releases().await;
+        self.make_room().await;
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
             return Ok(self.deploy_again(&ready, current).await);

@@ -12,9 +12,16 @@ use crate::event::EventKind;
 use crate::executor::prune::{Choice, Facts, Pruned};
 use crate::here;
 use crate::history;
+use crate::host::ballast;
 use crate::model::{HistoryEntry, ReleaseId, Severity};
 
 impl Run {
+    /// Takes away what is old, and makes the reserve for a full disk where there is room.
+    pub(super) async fn make_room(&self) {
+        self.prune_releases().await;
+        ballast::make(&self.layout.ballast());
+    }
+
     /// Takes away the releases beyond the number that is kept, and what only they needed.
     pub(super) async fn prune_releases(&self) {
         let facts = match self.facts().await {

@@ -11,6 +11,7 @@ use crate::event::{DeploymentResult, Emitter, EventKind, ServiceChange, Span, Sp
 use crate::executor::compose::ComposeExecutor;
 use crate::here;
 use crate::history;
+use crate::host::ballast;
 use crate::host::layout::Layout;
 use crate::model::{
     Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
@@ -118,7 +119,12 @@ impl Run {
             after: after.cloned(),
             containers: containers.iter().map(|c| (c.id.clone(), c.service.clone())).collect(),
         };
-        Ok(journal::write(&self.layout.journal(), &entry)?)
+        match journal::write(&self.layout.journal(), &entry) {
+            Err(error) if error.is_full() && ballast::give_up(&self.layout.ballast()) => {
+                Ok(journal::write(&self.layout.journal(), &entry)?)
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Reads the release that is current.
@@ -145,6 +151,7 @@ impl Run {
     /// that whoever dies in between leaves something that says how it ended.
     pub fn finish(&self, ending: Ending) -> DeploymentResult {
         let target = ending.target.clone();
+        ballast::give_up_if_scarce(&self.layout.ballast());
         let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
         if self.job.action.is_recorded()
             && !self.is_recorded()

@@ -11,7 +11,7 @@ use crate::event::{EventKind, ServiceChange};
 use crate::executor::compose::{ExecutorError, changes};
 use crate::health;
 use crate::here;
-use crate::host::atomic;
+use crate::host::{atomic, ballast};
 use crate::model::{
     ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome,
     Release, ReleaseId, Stage, Verdict,
@@ -249,6 +249,7 @@ impl Run {
         old: &[ContainerFacts],
     ) -> Ending {
         let mut ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
+        ballast::give_up_if_scarce(&self.layout.ballast());
         match undoing(target, before, stop) {
             Undoing::Leave(next_step) => ending.next_step = Some(next_step.to_owned()),
             Undoing::PutBack(before) => {
@@ -309,6 +310,7 @@ impl Run {
         let before = back.to;
         self.journal(Phase::Undoing, Some(before), back.from, &before.project, back.keep)?;
         let ready = self.ready(before.clone()).await?;
+        self.executor.pin_again(before).await?;
         self.settle(&ready, back).await?;
         self.executor.up(&ready.site, &ready.model, &[]).await?;
         let report = self.verify(&ready, &before.app.health, false).await?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Kind, Shop};
+use super::{Kind, Shop, id_of};
 use crate::support::{needs, output};
 
 /// A small file system of its own; gone with this value.
@@ -103,4 +103,48 @@ fn a_backup_that_cannot_be_written_stops_the_deployment_before_anything_is_chang
         shop.is_settled();
     }
     assert_eq!(shop.history().pop().expect("a record")["outcome"], "aborted");
+}
+
+#[test]
+fn a_disk_that_is_full_during_the_switch_has_room_to_go_back_and_the_reserve_is_made_again() {
+    needs!("docker", "root");
+    let shop = Shop::new();
+    let disk = SmallDisk::at(shop.root(), "size=160m,mode=755");
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let ballast = shop.root().join("state/ballast");
+    assert_eq!(ballast.metadata().map(|meta| meta.len()).ok(), Some(16 << 20));
+
+    let run = shop.begin_held(Kind::unhealthy("1.1.0"), &["up", "-d"]);
+    let filler = shop.root().join("shared/filler");
+    fill(&filler);
+    shop.shim.release();
+    let ended = run.wait().exits(4);
+    assert!(!ballast.exists(), "the reserve was not given up");
+    let result = shop.host_result(&id_of(&ended.events));
+    assert_eq!((&result["outcome"], &result["exit_code"]), (&"rolled_back".into(), &4.into()));
+    assert_eq!(shop.history().pop().expect("a record")["outcome"], "rolled_back");
+    shop.is_settled();
+    assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
+
+    // Without any room a deploy changes nothing, and says so.
+    fill(&shop.root().join("shared/more"));
+    let refused = shop.deploy(Kind::good("1.2.0")).exits(3);
+    refused.says(&["free space"]);
+    assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
+    fs::remove_file(&filler).expect("make room");
+    fs::remove_file(shop.root().join("shared/more")).expect("make room");
+    shop.deploy(Kind::good("1.2.0")).exits(0);
+    assert!(ballast.exists() && shop.answers().as_deref() == Some("1.2.0"));
+    shop.run(&["down", "staging"]).exits(0);
+    drop(disk);
+}
+
+/// Writes until the disk is full.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).expect("make a file");
+    for size in [1 << 20, 4096, 1] {
+        let block = vec![1; size];
+        while file.write_all(&block).is_ok() {}
+    }
 }
