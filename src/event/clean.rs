@@ -146,7 +146,8 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn result(self, result: &mut DeploymentResult) {
+    /// Cleans how a deployment ended.
+    pub fn result(self, result: &mut DeploymentResult) {
         self.line(&mut result.verb);
         for line in [
             &mut result.version,

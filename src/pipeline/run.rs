@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::journal::{self, Entry, Phase};
 use super::stop::{Cancel, Stop};
-use crate::event::{DeploymentResult, Emitter, EventKind, ServiceChange, Span, SpanStatus};
+use crate::event::{Cleaner, DeploymentResult, Emitter, EventKind, ServiceChange, Span, SpanStatus};
 use crate::executor::compose::ComposeExecutor;
 use crate::here;
 use crate::history;
@@ -153,6 +153,8 @@ impl Run {
         let target = ending.target.clone();
         ballast::give_up_if_scarce(&self.layout.ballast());
         let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
+        // Checks and errors quote what programs said, and the record of it stays.
+        Cleaner::new(&self.executor.redactor).result(&mut result);
         if self.job.action.is_recorded()
             && !self.is_recorded()
             && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
@@ -184,7 +186,9 @@ impl Run {
         let deployment_id = self.job.deployment_id.clone();
         let new = HistoryRecord::new(&self.job.app, environment, deployment_id, ended, &self.job.requester);
         let reason = match &self.job.action {
-            Action::Rollback { reason, .. } => reason.clone(),
+            Action::Rollback { reason, .. } => {
+                reason.as_ref().map(|reason| self.executor.redactor.redact(reason).into_owned())
+            }
             _ => None,
         };
         HistoryRecord {

@@ -8,6 +8,7 @@ mod harness;
 mod house;
 mod registry;
 mod releases;
+mod secrets;
 mod slack;
 mod ssh;
 mod support;

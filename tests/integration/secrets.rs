@@ -1,0 +1,317 @@
+//! Canaries: a value of its own in every input that can hold a secret, printed by all that can print. None may be seen
+//! anywhere but in the files that a release needs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use crate::support::{
+    Act, Ended, Host, Project, Shim, Slack, Sshd, SshdOptions, base_image, free_port, needs, until,
+};
+
+/// Secrets of the job that the app gets as variables, and says aloud.
+const SAID: [&str; 6] =
+    ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "PROBE_PASSWORD", "FILE_PLAIN", "DATABASE_URL"];
+
+/// A value that is nowhere else, and the part of it that no escaping changes.
+struct Canary {
+    name: &'static str,
+    core: String,
+}
+
+impl Canary {
+    fn new(name: &'static str) -> Self {
+        Self { name, core: format!("Canary{}", uuid::Uuid::new_v4().simple()) }
+    }
+
+    /// With all that tools escape.
+    fn value(&self) -> String {
+        match self.name {
+            "DATABASE_URL" => format!("postgres://app:{}@db/shop?x=1", self.core),
+            "PROBE_PASSWORD" | "PASSPHRASE" | "WEBHOOK" => self.core.clone(),
+            _ => format!("{} \"q\\/&<$é'", self.core),
+        }
+    }
+
+    /// How it can stand in a text: as it is, in hex, and in base64 wherever it begins.
+    fn forms(&self) -> Vec<Vec<u8>> {
+        let inside = |shift: usize| {
+            let encoded = STANDARD_NO_PAD.encode([&vec![0; shift], self.core.as_bytes()].concat());
+            let whole = &encoded[(shift * 8).div_ceil(6)..(shift + self.core.len()) * 8 / 6];
+            whole.as_bytes().to_vec()
+        };
+        let hex: String = self.core.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut forms = vec![self.core.clone().into_bytes(), hex.into_bytes()];
+        forms.extend((0..3).map(inside));
+        forms
+    }
+}
+
+/// An app that says all it knows, and everybody who hears it.
+struct Stand {
+    host: Host,
+    project: Project,
+    docker: Shim,
+    ssh: Shim,
+    slack: Slack,
+    sshd: Option<Sshd>,
+    canaries: Vec<Canary>,
+    /// Lines of the private key, which is a canary as it is.
+    key: Vec<String>,
+    port: u16,
+}
+
+impl Stand {
+    fn new(over_ssh: bool) -> Self {
+        let docker = Shim::docker();
+        let ssh = Shim::new();
+        let options = SshdOptions { path_first: vec![docker.path()], ..SshdOptions::default() };
+        let sshd = over_ssh.then(|| Sshd::start_with(&options));
+        let names = SAID.into_iter().chain(["BUILD_TOKEN", "PASSPHRASE", "REGISTRY_TOKEN"]);
+        let slack = Slack::open();
+        let mut stand = Self {
+            host: Host::local(),
+            project: Project::new("shop"),
+            docker,
+            ssh,
+            slack,
+            sshd,
+            canaries: names.map(Canary::new).collect(),
+            key: Vec::new(),
+            port: free_port(),
+        };
+        stand.furnish();
+        stand
+    }
+
+    fn value(&self, name: &str) -> String {
+        self.canaries.iter().find(|canary| canary.name == name).expect("a canary").value()
+    }
+
+    fn furnish(&mut self) {
+        let mut host = std::mem::replace(&mut self.host, Host::local()).with_path_first(self.docker.path());
+        for name in
+            ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "PROBE_PASSWORD", "BUILD_TOKEN", "REGISTRY_TOKEN"]
+        {
+            host = host.with_env(name, self.value(name));
+        }
+        let quoted = self.value("FILE_PLAIN").replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+        let file = format!("FILE_PLAIN=\"{quoted}\"\nDATABASE_URL={}\n", self.value("DATABASE_URL"));
+        let github = host.dir().join("github");
+        fs::create_dir(&github).expect("a directory for GitHub's files");
+        host = host
+            .with_env("STAGING_ENV_FILE", file)
+            .with_env("SLACK_WEBHOOK_URL", self.slack.address())
+            .with_env("GITHUB_ACTIONS", "true")
+            .with_env("GITHUB_OUTPUT", github.join("output"))
+            .with_env("GITHUB_STEP_SUMMARY", github.join("summary"))
+            .with_env("FFE_DEPLOY_LOG_LEVEL", "DEBUG");
+        if let Some(sshd) = &self.sshd {
+            self.ssh.wrap("ssh").wrap("ssh-add").wrap("ssh-agent");
+            let passphrase = self.value("PASSPHRASE");
+            let key = sshd.private_key_with_passphrase(&passphrase);
+            self.key = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
+            host = host
+                .with_path_first(self.ssh.path())
+                .with_env("STAGING_HOST", sshd.address())
+                .with_env("STAGING_PORT", sshd.port().to_string())
+                .with_env("STAGING_USER", sshd.user())
+                .with_env("STAGING_SSH_KEY", key)
+                .with_env("STAGING_SSH_KEY_PASSPHRASE", passphrase)
+                .with_env("STAGING_HOST_KEY", sshd.host_key_line());
+        }
+        self.host = host;
+        self.configure();
+    }
+
+    fn base(&self) -> PathBuf {
+        self.sshd.as_ref().map_or_else(|| self.host.root_base(), |sshd| sshd.dir().join("srv"))
+    }
+
+    fn root(&self) -> PathBuf {
+        self.base().join(self.host.app()).join("staging")
+    }
+
+    fn configure(&self) {
+        let (app, port, base) = (self.host.app(), self.port, self.base());
+        let place = if self.sshd.is_some() { "" } else { "host: local, " };
+        self.project
+            .file(
+                "deployments.yaml",
+                format!(
+                    "registries: [{{server: 'registry.invalid', username: ci, password: {{env: REGISTRY_TOKEN}}}}]\n\
+                     deployments:\n  {app}:\n    type: docker-compose\n    \
+                     secrets: [TOKEN, PROBE_PASSWORD, BUILD_TOKEN]\n    required_vars: [JWT_SECRET_KEY]\n    \
+                     env_vars: {{API_TOKEN: '${{API_TOKEN}}'}}\n    health:\n      timeout: 6s\n      checks:\n        \
+                     - {{name: probe, http: 'http://probe:${{PROBE_PASSWORD}}@127.0.0.1:{port}/health'}}\n        \
+                     - {{name: told, command: [./check.sh], optional: true}}\n"
+                ),
+            )
+            .file("environments.yaml", format!("environments:\n  staging: {{{place}root: '{}'}}\n", base.display()))
+            .executable("check.sh", "#!/bin/sh\necho \"$TOKEN\"\nenv >&2\nexit 1\n");
+    }
+
+    fn write(&self, version: &str, mode: &str) {
+        let (image, port) = (base_image(), self.port);
+        let variables: String = SAID.map(|name| format!("      {name}: ${{{name}}}\n")).concat();
+        let names = SAID.map(|name| format!("\"$${name}\"")).join(" ");
+        let say = format!(
+            "for v in {names}; do echo \"$$v\"; printf %s \"user:$$v\" | base64 -w0; echo; printf %s \"$$v\" | base64; \
+             printf %s \"x$$v\" | base64 -w0; echo; done"
+        );
+        let compose = format!(
+            "services:\n  backend:\n    build:\n      context: app\n      args:\n        BUILD_TOKEN: ${{BUILD_TOKEN}}\n    \
+             stop_grace_period: 0s\n    environment:\n{variables}      VERSION: '{version}'\n      MODE: {mode}\n    \
+             command:\n      - sh\n      - -c\n      - |\n        {say}\n        exec shop serve\n    \
+             ports: ['127.0.0.1:{port}:8000']\n    healthcheck:\n      test: [CMD-SHELL, 'echo \"$$TOKEN\"; \
+             shop get localhost:8000/health']\n      interval: 500ms\n      retries: 3\n"
+        );
+        let dockerfile = format!(
+            "FROM {image}\nARG BUILD_TOKEN\nUSER 0:0\n\
+             RUN echo \"with $BUILD_TOKEN {version}\"; echo \"$BUILD_TOKEN\" | base64 >&2\nUSER 10001\n"
+        );
+        self.project.file("docker-compose.yml", compose).file("app/Dockerfile", dockerfile);
+        self.project.commit(version);
+    }
+
+    fn run(&self, verb: &[&str]) -> Ended {
+        let (logs, log) = (self.host.dir().join("logs"), self.host.dir().join("log-file"));
+        let (logs, log) = (logs.display().to_string(), log.display().to_string());
+        let all = [verb, &["--log-dir", &logs, "--log-file", &log]].concat();
+        let ended = self.host.run(&self.project, &all);
+        let code = ended.code;
+        let ended = ended.exits(code);
+        self.heard_nothing("stdout", unmasked(&ended.stdout).as_bytes());
+        self.heard_nothing("stderr", unmasked(&ended.stderr).as_bytes());
+        ended
+    }
+
+    #[track_caller]
+    fn heard_nothing(&self, place: &str, bytes: &[u8]) {
+        let has = |form: &[u8]| bytes.windows(form.len()).any(|part| part == form);
+        for canary in &self.canaries {
+            for form in canary.forms() {
+                let shown = String::from_utf8_lossy(&form).into_owned();
+                assert!(!has(&form), "{} as {shown} in {place}: {}", canary.name, around(bytes, &form));
+            }
+        }
+        assert!(!has(self.slack.token().as_bytes()), "the webhook in {place}: {:.3000}", text(bytes));
+        for line in &self.key {
+            assert!(!has(line.as_bytes()), "the key in {place}: {:.3000}", text(bytes));
+        }
+    }
+
+    /// All files of the runner and of the host but those that are to have them.
+    #[track_caller]
+    fn no_file_has_any(&self) {
+        let mut places = vec![self.host.dir().to_owned(), self.root()];
+        places.extend(self.sshd.as_ref().map(Sshd::home));
+        for path in places.iter().flat_map(|place| files_below(place)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_of_release = name == "env" && path.starts_with(self.root().join("releases"));
+            if is_of_release {
+                let mode = fs::metadata(&path).expect("its mode").permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+            } else if !name.starts_with("ffe-agent") {
+                let bytes = fs::read(&path).unwrap_or_default();
+                let bytes =
+                    if path.ends_with("stdout") { unmasked(&text(&bytes)).into_bytes() } else { bytes };
+                self.heard_nothing(&path.display().to_string(), &bytes);
+            }
+        }
+        for calls in [self.docker.calls(), self.ssh.calls()] {
+            self.heard_nothing("the arguments of a program", format!("{calls:?}").as_bytes());
+        }
+    }
+
+    fn go_through(&self) {
+        self.write("1.0.0", "ok");
+        let first = self.run(&["deploy", "staging", "--version", "1.0.0"]).exits(0);
+        assert!(first.stdout.contains("::add-mask::"), "{}", first.told());
+        let said: String = first.events.iter().map(ToString::to_string).collect();
+        assert!(said.contains("with ***"), "the build is not heard: {said}");
+        self.no_file_has_any();
+        self.write("1.1.0", "unhealthy");
+        self.docker.on_first(1, &["compose", "up"], &Act::Hold);
+        let before = self.docker.count(&["compose", "up"]);
+        let ended = std::thread::scope(|scope| {
+            let run =
+                scope.spawn(|| self.run(&["deploy", "staging", "--version", "1.1.0", "--output", "json"]));
+            let called = || self.docker.count(&["compose", "up"]) > before || run.is_finished();
+            until(Duration::from_secs(60), "compose up", called);
+            self.no_file_has_any();
+            self.docker.release();
+            run.join().expect("the run ends")
+        });
+        let ended = ended.exits(4);
+        let logs = ended.event("logs_collected").to_string();
+        assert!(logs.contains("***"), "the container is not heard: {logs}");
+        for verb in [
+            &["logs", "staging"][..],
+            &["logs", "staging", "--output", "json"],
+            &["status", "staging"],
+            &["health", "staging", "--output", "json"],
+            &["history", "staging", "--output", "json"],
+            &["validate", "staging"],
+            &["rollback", "staging"],
+        ] {
+            self.run(verb);
+        }
+        self.no_file_has_any();
+        for message in self.slack.messages() {
+            self.heard_nothing("a message of Slack", message.to_string().as_bytes());
+        }
+        assert_eq!(self.slack.posts(), 3, "both deployments and the rollback");
+        let summary = fs::read_to_string(self.host.dir().join("github/summary")).expect("a summary");
+        assert!(summary.contains("***"), "the summary shows no log: {summary}");
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn exits(self, code: i32) -> Self {
+        assert!(self.code == code, "exit {} instead of {code}: {}", self.code, self.told());
+        self
+    }
+}
+
+/// What a job's log shows: the runner obeys masks and does not print them.
+fn unmasked(output: &str) -> String {
+    output.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    let listing = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below = |path: PathBuf| match fs::symlink_metadata(&path).map(|meta| meta.file_type()) {
+        Ok(kind) if kind.is_dir() => files_below(&path),
+        Ok(kind) if kind.is_file() => vec![path],
+        _ => Vec::new(),
+    };
+    listing.flat_map(below).collect()
+}
+
+#[test]
+fn no_canary_is_heard_of_a_deployment_on_this_machine() {
+    needs!("docker");
+    Stand::new(false).go_through();
+}
+
+#[test]
+fn no_canary_is_heard_of_a_deployment_over_ssh() {
+    needs!("docker", "sshd");
+    Stand::new(true).go_through();
+}
+
+/// What stands around a form, for messages.
+fn around(bytes: &[u8], form: &[u8]) -> String {
+    let at = bytes.windows(form.len()).position(|part| part == form).unwrap_or_default();
+    text(&bytes[at.saturating_sub(300)..bytes.len().min(at + 300)])
+}
