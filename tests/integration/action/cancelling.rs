@@ -2,13 +2,14 @@
 //! SIGTERM, 2.5 s later its whole tree is killed.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Shop, program};
-use crate::support::{Run, Running, kill_tree, needs, within};
+use super::{Shop, program, tracking_id};
+use crate::support::{Run, Running, kill_tree, mentioning, needs, within};
 
 /// Longest wait for anything.
 const SOON: Duration = Duration::from_secs(60);
@@ -16,17 +17,22 @@ const SOON: Duration = Duration::from_secs(60);
 const UNTIL_TERM: Duration = Duration::from_millis(7_500);
 const UNTIL_KILL: Duration = Duration::from_millis(2_500);
 
-/// Cancels a step; returns as soon as it has ended.
-fn cancel(mut run: Running) -> Run {
+/// Cancels a step; returns as soon as it has ended, and the runner has killed what the job has left running.
+fn cancel(shop: &Shop, mut run: Running) -> Run {
     let pid = run.pid();
+    let mut ended = false;
     for (signal, patience) in [(Signal::INT, UNTIL_TERM), (Signal::TERM, UNTIL_KILL)] {
-        run.signal(signal);
-        if within(patience, || run.has_ended().then_some(())).is_some() {
-            return run.wait();
+        if !ended {
+            run.signal(signal);
+            ended = within(patience, || run.has_ended().then_some(())).is_some();
         }
     }
-    kill_tree(pid);
-    run.wait()
+    if !ended {
+        kill_tree(pid);
+    }
+    let ended = run.wait();
+    mentioning(Path::new(&tracking_id(&shop.host))).into_iter().for_each(kill_tree);
+    ended
 }
 
 /// The result with which the host itself ended the deployment of a run.
@@ -50,7 +56,7 @@ fn the_process_that_github_signals_is_the_program_and_a_cancel_brings_the_releas
     run.until_stage(SOON, "verifying");
     let runs = fs::read_link(format!("/proc/{}/exe", run.pid())).expect("the step's process");
     assert_eq!(runs, fs::canonicalize(program()).expect("the program"));
-    let ended = cancel(run).exits(8);
+    let ended = cancel(&shop, run).exits(8);
     assert!(ended.duration < SOON, "{}", ended.told());
     let result = host_result(&shop, ended.result()["deployment_id"].as_str().expect("an id"));
     assert_eq!(result["outcome"], "cancelled");
@@ -69,7 +75,7 @@ fn the_job_that_cancels_another_waits_for_its_way_back_and_then_deploys() {
     shop.begin("1.0.0", "ok", &[]).wait().exits(0);
     let mut first = shop.begin("1.1.0", "slow", &[]);
     first.until_stage(SOON, "verifying");
-    let first = cancel(first).exits(8);
+    let first = cancel(&shop, first).exits(8);
     let second = shop.begin("1.2.0", "ok", &[]).wait().exits(0);
     assert_eq!(second.result()["previous_version"], "1.0.0");
     assert!(second.events_named("recovery_started").is_empty(), "nothing needs repair: {}", second.told());

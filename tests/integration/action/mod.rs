@@ -62,10 +62,16 @@ fn step(host: &Host, id: &str, known: &[(&str, &str)]) -> Command {
         .env("GITHUB_STEP_SUMMARY", host.dir().join("summary.md"))
         .env("RUNNER_TEMP", host.dir().join("tmp"))
         .env("RUNNER_TOOL_CACHE", host.dir().join("tools"))
+        .env("RUNNER_TRACKING_ID", tracking_id(host))
         .env("RUNNER_OS", "Linux")
         .env("RUNNER_ARCH", if cfg!(target_arch = "aarch64") { "ARM64" } else { "X64" })
         .current_dir(host.dir());
     command
+}
+
+/// What the runner gives to all processes of a job, and kills them by at its end.
+fn tracking_id(host: &Host) -> String {
+    format!("github_{}", host.app())
 }
 
 /// What steps have written to `$GITHUB_OUTPUT`, the last value of each name.
