@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # First step of the action: finds the program, or brings it, and names it in the output `binary`.
 #
 # In this order: the input `binary` or FFE_DEPLOY_BINARY; one of this version in the tool cache; the release of this version,

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # Last step of the action: hands the inputs to the program, and becomes it, so that a signal reaches it.
 #
 # Inputs come as FFE_INPUT_*; each that is given becomes the variable FFE_DEPLOY_* that stands for the flag. None is a word of
