@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "docs/action.md",
     "docs/architecture.md",
@@ -16,6 +16,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/events.md",
     "docs/exit-codes.md",
     "docs/layout.md",
+    "docs/notifications.md",
     "docs/releases.md",
     "examples/shop/README.md",
 ];

@@ -597,7 +597,7 @@ fn both_endings_of_a_file_and_an_empty_config_dir_are_problems() {
 /// Every example of the documentation must be configuration that works; a workflow must at least be YAML.
 #[test]
 fn the_documented_examples_are_accepted() {
-    let text = ["docs/configuration.md", "README.md"]
+    let text = ["docs/configuration.md", "docs/notifications.md", "README.md"]
         .map(|page| fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap())
         .concat();
     let blocks: Vec<&str> =
@@ -620,6 +620,7 @@ fn the_documented_examples_are_accepted() {
             serde_saphyr::from_str::<serde_json::Value>(block).unwrap();
             continue;
         }
+        let name = if name == "notify" { "deployments" } else { name };
         assert!(["deployments", "environments"].contains(&name), "{block}");
         let project = Project::new(&[
             (&format!("{name}.yaml"), block),
