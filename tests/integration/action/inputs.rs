@@ -113,6 +113,10 @@ fn what_cannot_be_meant_is_refused_before_the_program_starts() {
         assert!(ended.stdout.contains(says) && ended.stdout.lines().count() == 1, "{}", ended.told());
         let told = outputs(&host);
         assert_eq!((told["status"].as_str(), told["outcome"].as_str()), ("failure", "invalid"));
+        let summary = fs::read_to_string(host.dir().join("summary.md")).expect("a summary");
+        let (title, text) = summary.split_once("\n\n").expect("a title");
+        assert_eq!(title, "## ❌ ffe-deploy: invalid");
+        assert!(text.lines().all(|line| line.starts_with("    ")), "{summary}");
     }
 }
 
