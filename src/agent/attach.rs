@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::link::{Link, LinkError, Prelude, reply, say};
+use super::look::Looked;
 use super::order::Order;
-use super::protocol::{Frame, Reply};
+use super::protocol::{Frame, Reply, Start};
 use super::staging::{self, Staged};
 use super::way::{make_way, not_ended, start_recovery, wait_for_lease};
 use super::{facts, guard, log, query};
@@ -20,7 +21,7 @@ use crate::host::docker::Docker;
 use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::model::{
-    Action, DeploymentId, FailureReport, Finding, Job, Outcome, RecoverAnswer, Release, Severity, Stage,
+    Action, BuildOrders, DeploymentId, FailureReport, Job, Outcome, RecoverAnswer, Release, Severity, Stage,
     ValidateAnswer,
 };
 use crate::text::Redactor;
@@ -94,21 +95,21 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         current => current?,
     };
     let staged = visit.stage(link, current.as_ref()).await?;
-    let (findings, compose) = visit.look(staged.as_ref(), current).await;
+    let Looked { findings, builds, compose } = visit.look(staged.as_ref(), current).await;
     let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
     if job.action == Action::Validate {
         let answer = serde_json::to_value(ValidateAnswer::of(findings)).unwrap_or_default();
         reply(&Reply::Answer { answer });
         return Ok(());
     }
-    reply(&Reply::Ready { passed, findings });
+    reply(&Reply::Ready { passed, findings, builds });
     visit.start(link, staged, compose).await
 }
 
 /// A job of this id was here before: it is followed, or its result is told again.
 async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
-    reply(&Reply::Ready { passed: true, findings: Vec::new() });
-    while !matches!(link.next().await, Ok(Frame::Start) | Err(_)) {}
+    reply(&Reply::Ready { passed: true, findings: Vec::new(), builds: BuildOrders::default() });
+    while !matches!(link.next().await, Ok(Frame::Start(_)) | Err(_)) {}
     reply(&Reply::Started { following: true });
     follow(link, layout, job, &job.deployment_id, 0).await
 }
@@ -147,30 +148,26 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks everything that can be asked without changing anything, and tells what was found.
-    async fn look(
-        &self,
-        staged: Option<&Staged>,
-        current: Option<Release>,
-    ) -> (Vec<Finding>, Option<Compose>) {
+    async fn look(&self, staged: Option<&Staged>, current: Option<Release>) -> Looked {
         let project_dir = staged.map(Staged::app).or_else(|| self.layout.in_place().map(Path::to_owned));
-        let (findings, compose) =
-            super::look::findings(self.job, self.layout, project_dir.as_deref(), current).await;
-        for finding in &findings {
+        let looked = super::look::look(self.job, self.layout, project_dir.as_deref(), current).await;
+        for finding in &looked.findings {
             self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }
-        (findings, compose)
+        looked
     }
 
     /// Waits for the word, hands the job to a guard, and follows.
     async fn start(&self, link: &mut Link, staged: Option<Staged>, compose: Option<Compose>) -> Served {
-        loop {
+        let start = loop {
             match link.next().await {
-                Ok(Frame::Start) => break,
+                Ok(Frame::Start(payload)) => break serde_json::from_slice::<Start>(&payload),
                 // Before the start there is nothing to stop: the runner says how it ended.
                 Ok(Frame::Cancel) | Err(_) => return Ok(()),
                 Ok(_) => {}
             }
-        }
+        };
+        let built = start.unwrap_or_default().built;
         wait_for_lease(self.layout, &self.emitter).await?;
         let write = |error: atomic::WriteError| Refusal::from(ExecutorError::Write(error));
         self.layout.make().map_err(write)?;
@@ -180,8 +177,9 @@ impl<'a> Visit<'a> {
         let told = lines.len() as u64;
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&self.layout.events(id), text.as_bytes(), 0o600).map_err(write)?;
+        let job = Job { built, ..self.job.clone() };
         let staged_app = staged.as_ref().map(Staged::app);
-        let order = Order { job: self.job.clone(), staged: staged_app, compose, recover: false };
+        let order = Order { job, staged: staged_app, compose, recover: false };
         if let Err(error) = guard::launch(self.layout, &order) {
             // It was never started: the next job of this id must not take its log for that of a deployment.
             std::fs::remove_dir_all(self.layout.job(id)).ok();

@@ -11,7 +11,7 @@ use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
-use crate::model::{App, Finding, Job, PinnedImage, Release};
+use crate::model::{App, BuildMode, BuildOrders, Finding, Job, PinnedImage, Release};
 use crate::preflight::{self, Subject};
 use crate::text::harmless;
 
@@ -21,27 +21,55 @@ struct Tools {
     compose: Result<Compose, ComposeError>,
 }
 
-/// Returns every finding of the host, and the Compose that was found. For jobs that bring no bundle only the tools are
-/// asked.
-pub(super) async fn findings(
+/// What the host says before the start.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// What was found.
+    pub(super) findings: Vec<Finding>,
+    /// What the runner is to build, when nothing stops the deployment.
+    pub(super) builds: BuildOrders,
+    /// The Compose that was found.
+    pub(super) compose: Option<Compose>,
+}
+
+impl Looked {
+    fn of(findings: Vec<Finding>) -> Self {
+        Self { findings, ..Self::default() }
+    }
+}
+
+/// Returns every finding of the host. For jobs that bring no bundle only the tools are asked.
+pub(super) async fn look(
     job: &Job,
     layout: &Layout,
     project_dir: Option<&Path>,
     current: Option<Release>,
-) -> (Vec<Finding>, Option<Compose>) {
+) -> Looked {
     let brings = job.action.brings_bundle(layout.in_place().is_some());
     let Some(project_dir) = project_dir.filter(|_| brings) else {
         let tools = tools().await;
-        return (of_tools(&tools), tools.compose.ok());
+        return Looked { compose: tools.compose.as_ref().ok().cloned(), ..Looked::of(of_tools(&tools)) };
     };
     let (tools, scene) = find(job, layout, project_dir).await;
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
+    let builds = builds(job, project_dir, scene.as_ref().ok(), &mut findings);
     findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
     if let Ok(docker) = &tools.docker {
         findings.extend(lost_images(layout, docker).await);
     }
-    (preflight::located(findings, &job.compose_files), tools.compose.ok())
+    Looked { findings: preflight::located(findings, &job.compose_files), builds, compose: tools.compose.ok() }
+}
+
+/// Returns what the runner is to build; what is wrong with that is a finding.
+fn builds(job: &Job, project_dir: &Path, scene: Option<&Scene>, findings: &mut Vec<Finding>) -> BuildOrders {
+    let Some(scene) = scene.filter(|_| job.app.build == BuildMode::Runner) else {
+        return BuildOrders::default();
+    };
+    let Ok(model) = &scene.model else { return BuildOrders::default() };
+    let (orders, wrong) = compose_executor::build_orders(model, project_dir, &scene.variables);
+    findings.extend(wrong);
+    orders
 }
 
 /// Finds the tools, and lets Compose read the bundle meanwhile, as the plugin that it nearly always is.

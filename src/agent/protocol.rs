@@ -2,11 +2,13 @@
 //!
 //! Frames: `u32` big-endian length of the payload, `u8` type, payload. Lines: NDJSON, each an event or a reply.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::event::Cleaner;
-use crate::model::{FailureReport, Finding, Outcome};
+use crate::model::{BuildOrders, FailureReport, Finding, Outcome};
 use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
@@ -27,8 +29,8 @@ pub enum Frame {
     Job(Vec<u8>),
     /// A piece of the bundle (tar, zstd); an empty one is the end.
     Bundle(Vec<u8>),
-    /// Go.
-    Start,
+    /// Go. JSON of [`Start`].
+    Start(Vec<u8>),
     /// Stop at the next safe point.
     Cancel,
     /// The runner is still there.
@@ -41,7 +43,7 @@ impl Frame {
             Self::Hello(_) => 1,
             Self::Job(_) => 2,
             Self::Bundle(_) => 3,
-            Self::Start => 4,
+            Self::Start(_) => 4,
             Self::Cancel => 5,
             Self::Ping => 6,
         }
@@ -49,8 +51,8 @@ impl Frame {
 
     fn payload(&self) -> &[u8] {
         match self {
-            Self::Hello(bytes) | Self::Job(bytes) | Self::Bundle(bytes) => bytes,
-            Self::Start | Self::Cancel | Self::Ping => &[],
+            Self::Hello(bytes) | Self::Job(bytes) | Self::Bundle(bytes) | Self::Start(bytes) => bytes,
+            Self::Cancel | Self::Ping => &[],
         }
     }
 
@@ -59,7 +61,7 @@ impl Frame {
             1 => Self::Hello(payload),
             2 => Self::Job(payload),
             3 => Self::Bundle(payload),
-            4 => Self::Start,
+            4 => Self::Start(payload),
             5 => Self::Cancel,
             6 => Self::Ping,
             _ => return None,
@@ -74,6 +76,14 @@ pub struct Greeting {
     pub protocol: u32,
     /// Version of the program.
     pub version: String,
+}
+
+/// What the runner has done meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Images that it has built and pushed, `repository@sha256:…` by service.
+    #[serde(default)]
+    pub built: BTreeMap<String, String>,
 }
 
 /// Why a stream of frames ended early.
@@ -155,6 +165,9 @@ pub enum Reply {
         passed: bool,
         /// What was found.
         findings: Vec<Finding>,
+        /// What the runner is to build before the start, under `build: runner`.
+        #[serde(default)]
+        builds: BuildOrders,
     },
     /// The deployment runs, detached; events follow.
     Started {
@@ -185,7 +198,8 @@ impl Reply {
     pub fn clean(&mut self, redactor: &Redactor) {
         let cleaner = Cleaner::new(redactor);
         match self {
-            Self::Ready { findings, passed: _ } => {
+            // What is to be built is judged by whoever builds it, and holds the values that are to be passed on.
+            Self::Ready { findings, passed: _, builds: _ } => {
                 findings.iter_mut().for_each(|finding| cleaner.finding(finding));
             }
             Self::Answer { answer } => cleaner.answer(answer),
@@ -218,8 +232,12 @@ mod tests {
     #[tokio::test]
     async fn frames_come_out_as_they_went_in() {
         let (mut near, mut far) = tokio::io::duplex(1024 * 1024);
-        let sent =
-            [Frame::Hello(b"{}".to_vec()), Frame::Bundle(vec![7; 70_000]), Frame::Start, Frame::Cancel];
+        let sent = [
+            Frame::Hello(b"{}".to_vec()),
+            Frame::Bundle(vec![7; 70_000]),
+            Frame::Start(b"{}".to_vec()),
+            Frame::Cancel,
+        ];
         for frame in &sent {
             send(&mut near, frame).await.unwrap();
         }

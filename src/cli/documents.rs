@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "docs/action.md",
     "docs/architecture.md",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/exit-codes.md",
     "docs/layout.md",
     "docs/notifications.md",
+    "docs/registries.md",
     "docs/releases.md",
     "examples/shop/README.md",
 ];

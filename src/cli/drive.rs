@@ -1,9 +1,11 @@
 //! Verbs that change the host, and `validate`: from the wish to the last word.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::answer;
+use super::building;
 use super::github::{Front, Github};
 use super::order::Wish;
 use super::own::{self, Own};
@@ -11,12 +13,12 @@ use super::signals::{Signals, patience};
 use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
-use crate::agent::protocol::{Frame, Reply};
+use crate::agent::protocol::{Frame, Reply, Start};
 use crate::config::{self, Audience, Resolved, Slack, bundle};
 use crate::event::{DeploymentResult, Event, EventKind};
 use crate::here;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile,
+    Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile,
     RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
@@ -66,6 +68,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         github,
         audience,
         seen: 0,
+        built: BTreeMap::new(),
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -91,6 +94,8 @@ struct Drive {
     audience: Audience,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
     seen: u64,
+    /// Images that the runner has built and pushed, `repository@sha256:…` by service.
+    built: BTreeMap<String, String>,
 }
 
 /// A connection, and the agent that speaks on it.
@@ -108,6 +113,14 @@ impl Line {
         };
         tokio::time::timeout(CLOSE, closed).await.ok();
     }
+}
+
+/// What the host says to a job.
+enum Agreed {
+    /// It may start, once these images are built.
+    MayStart(BuildOrders),
+    /// All that was asked for.
+    Answered(serde_json::Value),
 }
 
 /// What is deployed: the job, and where the files of its bundle are.
@@ -140,14 +153,31 @@ impl Drive {
         self.telling.begin(Stage::Validating);
         let answered = tokio::select! {
             () = signals.raised() => return Err(own::cancelled_early()),
-            answered = self.validate(&mut line.session, load) => answered?,
+            answered = self.agree(&mut line.session, load) => answered?,
         };
         self.telling.end(StageOutcome::Succeeded, None);
         if let Some(answer) = answered {
             return Ok(Word::Answer(answer));
         }
-        line.session.send(Frame::Start).await?;
+        self.start(&mut line.session).await?;
         self.follow(line, load, signals).await
+    }
+
+    /// Lets the host look at the job, then builds what is the runner's to build; an answer is one of `validate`.
+    async fn agree(&mut self, session: &mut Session, load: &Load) -> Result<Option<serde_json::Value>, Own> {
+        let orders = match self.validate(session, load).await? {
+            Agreed::Answered(answer) => return Ok(Some(answer)),
+            Agreed::MayStart(orders) => orders,
+        };
+        let (architecture, emitter) = (&session.facts.architecture, &self.telling.emitter);
+        self.built = building::build(&load.job, &load.app_dir, architecture, &orders, emitter).await?;
+        Ok(None)
+    }
+
+    /// Says that the host may start, with the images that it shall run.
+    async fn start(&self, session: &mut Session) -> Result<(), Own> {
+        let start = Start { built: self.built.clone() };
+        Ok(session.send(Frame::Start(serde_json::to_vec(&start).unwrap_or_default())).await?)
     }
 
     /// Reads the configuration, and hides its secrets before anything is printed.
@@ -210,12 +240,8 @@ impl Drive {
         }
     }
 
-    /// Hands the job over, lets the host look at it, and returns when it may start; an answer is one of `validate`.
-    async fn validate(
-        &mut self,
-        session: &mut Session,
-        load: &Load,
-    ) -> Result<Option<serde_json::Value>, Own> {
+    /// Hands the job over, lets the host look at it, and returns what it says.
+    async fn validate(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
         session.send_job(&load.job).await?;
         loop {
             match session.next().await {
@@ -228,9 +254,9 @@ impl Drive {
                     Reply::Lacks { digests } => {
                         session.send_bundle(&load.app_dir, &load.job.bundle, &digests).await?;
                     }
-                    Reply::Ready { passed: true, .. } => return Ok(None),
+                    Reply::Ready { passed: true, builds, .. } => return Ok(Agreed::MayStart(builds)),
                     Reply::Ready { findings, .. } => return Err(own::refused(&findings)),
-                    Reply::Answer { answer } => return Ok(Some(answer)),
+                    Reply::Answer { answer } => return Ok(Agreed::Answered(answer)),
                     Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
                     Reply::Hello { .. } | Reply::Started { .. } | Reply::Line { .. } => {}
                 },
@@ -365,7 +391,7 @@ impl Drive {
         let channel = remote.attach().await?;
         let mut session = Session::open(channel, self.redactor.clone()).await?;
         self.validate(&mut session, load).await?;
-        session.send(Frame::Start).await?;
+        self.start(&mut session).await?;
         Ok(session)
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod args;
+mod building;
 #[cfg(test)]
 mod documents;
 mod drive;

@@ -1,5 +1,6 @@
 //! What the command line wishes, and the job that it becomes with the configuration.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
@@ -176,6 +177,7 @@ impl Wish {
             version: resolved.version.clone(),
             variables: resolved.variables.clone(),
             registries,
+            built: BTreeMap::new(),
             bundle: Manifest::default(),
             options: self.options.clone(),
             requester: surroundings.requester(),

@@ -224,8 +224,8 @@ fn read_services(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Pro
         field.text_that(wanted, |name| name.parse::<crate::model::AppName>().is_ok(), problems)
     });
     if let Some(field) = section.get("build") {
-        let words = [("host", BuildMode::Host), ("never", BuildMode::Never)];
-        app.build = field.word(&words, &["runner"], problems).unwrap_or_default();
+        let words = [("host", BuildMode::Host), ("runner", BuildMode::Runner), ("never", BuildMode::Never)];
+        app.build = field.word(&words, &[], problems).unwrap_or_default();
     }
 }
 

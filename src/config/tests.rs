@@ -121,7 +121,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
     let project = Project::new(&[
         (
             "deploy/deployments.yaml",
-            "deployments:\n  shop:\n    type: docker-compose\n    pth: .\n    profiles: full\n    build: runner\n    \
+            "deployments:\n  shop:\n    type: docker-compose\n    pth: .\n    profiles: full\n    build: runer\n    \
              health:\n      timeout: 2h\n      checks:\n        - {name: a, http: ftp://x}\n        - {name: b}\n    \
              hooks: {}\n    backup: {retention: {days: 0}}\n    keep_releases: all\n    path: nowhere\n",
         ),
@@ -135,7 +135,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         "deploy/deployments.yaml:4:5: `deployments.shop.pth` is not a known key; accepted: type, path,",
         "; try: `path`",
         "deploy/deployments.yaml:5:15: `deployments.shop.profiles` has the wrong value; found: `full`; accepted: a list",
-        "deploy/deployments.yaml:6:12: `deployments.shop.build` is not built yet; found: `runner`; accepted: host, never",
+        "deploy/deployments.yaml:6:12: `deployments.shop.build` has the wrong value; found: `runer`; accepted: host, runner, never; try: `runner`",
         "`deployments.shop.health.timeout` has the wrong value; found: `2h`; accepted: 1s to 1h",
         "`deployments.shop.health.checks[0].http` has the wrong value",
         "`deployments.shop.health.checks[1]` must ask exactly one thing",
@@ -597,7 +597,7 @@ fn both_endings_of_a_file_and_an_empty_config_dir_are_problems() {
 /// Every example of the documentation must be configuration that works; a workflow must at least be YAML.
 #[test]
 fn the_documented_examples_are_accepted() {
-    let text = ["docs/configuration.md", "docs/notifications.md", "README.md"]
+    let text = ["docs/configuration.md", "docs/notifications.md", "docs/registries.md", "README.md"]
         .map(|page| fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap())
         .concat();
     let blocks: Vec<&str> =

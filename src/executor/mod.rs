@@ -4,4 +4,5 @@ pub mod blobs;
 pub mod compose;
 pub mod prune;
 pub mod registry;
+pub mod runner;
 pub mod variables;

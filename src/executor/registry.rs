@@ -3,9 +3,14 @@
 //! Docker passes on what the registry, Go's network library or its own storage said; there are no codes. The words are
 //! those of Engine 20.10 to 28, distribution 2.8 and the registries of Docker Hub, GitHub, GitLab and AWS.
 
+use std::time::Duration;
+
 use crate::host::process::ProcessError;
 use crate::model::{ErrorKind, FailureReport, RegistryLogin, reference};
 use crate::text::harmless;
+
+/// Waits before each further attempt, where one may help.
+pub const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 /// What was wanted of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

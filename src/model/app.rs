@@ -81,6 +81,8 @@ pub enum BuildMode {
     /// The host.
     #[default]
     Host,
+    /// The runner, which pushes them to their registry; the host pulls them by digest.
+    Runner,
     /// Nobody: the images must be there, or a registry has them.
     Never,
 }

@@ -30,6 +30,9 @@ pub struct Job {
     /// Who may pull, by registry; empty for actions that pull nothing.
     #[serde(default)]
     pub registries: Vec<RegistryLogin>,
+    /// Images that the runner has built and pushed, `repository@sha256:…` by service.
+    #[serde(default)]
+    pub built: BTreeMap<String, String>,
     /// Files of the bundle; empty for actions that bring none.
     pub bundle: Manifest,
     /// Switches of the command line.
@@ -284,6 +287,7 @@ pub(crate) fn example_job() -> Job {
         version: Version { label: "1.0.0".into(), given: true },
         variables: Variables::default(),
         registries: Vec::new(),
+        built: BTreeMap::new(),
         bundle: Manifest::default(),
         options: Options::default(),
         requester: Requester::default(),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod app;
+mod build;
 pub mod compose;
 mod compose_file;
 mod docker;
@@ -29,6 +30,7 @@ pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, KEEP_RELEASES,
     Preset, Requirements, Retention, SetupDirectory, SetupSpec,
 };
+pub use build::{BuildOrder, BuildOrders, BuildSecret};
 pub use compose_file::{ComposeFile, EnvFileRef};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, Placement, Profile};

@@ -78,6 +78,7 @@ impl Run {
         login: Option<&'a DockerConfig>,
     ) -> ImageWork<'a> {
         ImageWork {
+            built: &self.job.built,
             logins: &self.job.registries,
             login,
             model: &candidate.model,
@@ -223,6 +224,9 @@ impl Run {
         let images = self.executor.pin(work, &inputs, &built).await?;
         let made = (images, inputs);
         Ok(match (work.has_builds(), built.is_empty()) {
+            (false, _) if !work.built.is_empty() => {
+                Done::Skipped(made, "the runner has built the images".into())
+            }
             (false, _) => Done::Skipped(made, "no service is built here".into()),
             (true, true) => Done::Skipped(made, "nothing that is built has changed".into()),
             (true, false) => Done::Did(made),

@@ -31,6 +31,8 @@ pub struct ImageWork<'a> {
     pub bundle: &'a BTreeMap<String, BundleEntry>,
     /// Who builds.
     pub build: BuildMode,
+    /// Images that the runner has pushed, `repository@sha256:…` by service.
+    pub built: &'a BTreeMap<String, String>,
     /// Who may pull.
     pub logins: &'a [RegistryLogin],
     /// The same as Docker reads it, when there is any; else the user's own logins count.
@@ -52,6 +54,11 @@ impl ImageWork<'_> {
         service.image.clone().unwrap_or_else(|| format!("{}-{name}", self.site.project))
     }
 
+    /// Returns the image that a service shall have: what the runner pushed, under its digest, whatever its tag says by now.
+    fn wanted(&self, name: &str, service: &Service) -> String {
+        self.built.get(name).cloned().unwrap_or_else(|| self.reference(name, service))
+    }
+
     /// Returns whether there is anything to build.
     pub fn has_builds(&self) -> bool {
         self.model.services.values().any(|service| self.is_built(service))
@@ -70,11 +77,11 @@ impl ComposeExecutor {
             if work.is_built(service) {
                 continue;
             }
-            let reference = work.reference(name, service);
+            let reference = work.wanted(name, service);
             if asked.contains(&reference) || !self.must_ask(work, name, service, &reference).await? {
                 continue;
             }
-            self.pull_service(work, name, &reference).await?;
+            self.pull_service(work, name, service, &reference).await?;
             asked.insert(reference);
         }
         for (service, base) in self.bases(work) {
@@ -114,14 +121,17 @@ impl ComposeExecutor {
     async fn pull_service(
         &self,
         work: &ImageWork<'_>,
-        service: &str,
+        name: &str,
+        service: &Service,
         reference: &str,
     ) -> Result<(), ExecutorError> {
         let pulled = self.docker_pull(reference, work.login).await;
         let present = self.docker.image(reference).await?;
         match (pulled, present) {
             (Ok(_), Some(facts)) => {
-                self.say_image(service, reference, &facts, ImageHow::Pulled);
+                let digest = repo_digest(reference, &facts);
+                let shown = work.reference(name, service);
+                self.say_image((name, &shown), &facts, digest, ImageHow::Pulled);
                 Ok(())
             }
             (Err(source), Some(_)) if !reference::names_registry(reference) => {
@@ -129,11 +139,11 @@ impl ComposeExecutor {
                 Ok(())
             }
             (Err(source), _) => {
-                let refused = Refused::of(Wanted::Pull, service, reference, &source, work.logins);
+                let refused = Refused::of(Wanted::Pull, name, reference, &source, work.logins);
                 Err(ExecutorError::Pull(Box::new(refused)))
             }
             (Ok(finished), None) => Err(ExecutorError::NoImage {
-                service: service.to_owned(),
+                service: name.to_owned(),
                 reference: reference.to_owned(),
                 said: finished.last_words(),
             }),
@@ -144,7 +154,8 @@ impl ComposeExecutor {
         match self.docker_pull(base, work.login).await {
             Ok(_) => {
                 if let Ok(Some(facts)) = self.docker.image(base).await {
-                    self.say_image(service, base, &facts, ImageHow::Pulled);
+                    let digest = repo_digest(base, &facts);
+                    self.say_image((service, base), &facts, digest, ImageHow::Pulled);
                 }
             }
             Err(source) => self.notice_base(base, &source),
@@ -239,7 +250,8 @@ impl ComposeExecutor {
             .map_err(|source| ExecutorError::Build { service: name.to_owned(), source })?;
         let reference = work.reference(name, service);
         if let Some(facts) = self.docker.image(&reference).await? {
-            self.say_image(name, &reference, &facts, ImageHow::Built);
+            let digest = repo_digest(&reference, &facts);
+            self.say_image((name, &reference), &facts, digest, ImageHow::Built);
         }
         Ok(())
     }
@@ -275,26 +287,25 @@ impl ComposeExecutor {
     ) -> Result<BTreeMap<String, PinnedImage>, ExecutorError> {
         let mut pins = BTreeMap::new();
         for (name, service) in &work.model.services {
-            let reference = work.reference(name, service);
+            let (reference, shall_be) = (work.reference(name, service), work.wanted(name, service));
             let is_built = work.is_built(service);
             let reused = if is_built && !built.contains(name) {
                 self.reusable(work, name, inputs).await?
             } else {
                 None
             };
-            let wanted = reused.as_ref().map_or(&reference, |image| &image.id);
+            let wanted = reused.as_ref().map_or(&shall_be, |image| &image.id);
             let Some(facts) = self.docker.image(wanted).await? else {
-                let never_built = service.build.is_some() && !is_built;
+                let never_built = service.build.is_some() && !is_built && !work.built.contains_key(name);
                 let (service, said) = (name.clone(), "it is not on the host".to_owned());
                 return Err(match never_built {
                     true => ExecutorError::NotBuilt { service, reference },
                     false => ExecutorError::NoImage { service, reference, said },
                 });
             };
-            pins.insert(
-                name.clone(),
-                self.pin_one(&work.site.project, name, reference, &facts, is_built).await?,
-            );
+            let repo_digest = repo_digest(&shall_be, &facts);
+            let pinned = self.pin_one(&work.site.project, name, reference, &facts, is_built).await?;
+            pins.insert(name.clone(), PinnedImage { repo_digest, ..pinned });
         }
         Ok(pins)
     }
@@ -347,13 +358,19 @@ impl ComposeExecutor {
 
     /// Tells an image that came from a registry.
     pub(super) fn say_pulled(&self, service: &str, image: &str, facts: &ImageFacts) {
-        self.say_image(service, image, facts, ImageHow::Pulled);
+        self.say_image((service, image), facts, repo_digest(image, facts), ImageHow::Pulled);
     }
 
-    fn say_image(&self, service: &str, image: &str, facts: &ImageFacts, how: ImageHow) {
+    fn say_image(
+        &self,
+        (service, image): (&str, &str),
+        facts: &ImageFacts,
+        digest: Option<String>,
+        how: ImageHow,
+    ) {
         let (service, image, image_id) = (service.to_owned(), image.to_owned(), facts.id.clone());
         let size_bytes = facts.size_bytes;
-        let digest = repo_digest(&image, facts).and_then(|digest| Some(digest.split_once('@')?.1.to_owned()));
+        let digest = digest.and_then(|digest| Some(digest.split_once('@')?.1.to_owned()));
         let ready = EventKind::ImageReady { service, image, image_id, size_bytes, digest, how };
         self.emitter.emit(here!(), ready);
     }

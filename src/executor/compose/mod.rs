@@ -6,6 +6,7 @@ pub mod digest;
 mod images;
 pub mod kept_images;
 pub mod mounts;
+mod orders;
 pub mod place;
 pub mod project;
 mod pull;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use images::ImageWork;
+pub use orders::build_orders;
 pub use scene::{Outline, Scene, of_current, outline};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
@@ -89,7 +91,9 @@ pub enum ExecutorError {
         said: String,
     },
     /// An image that must not be built here is not here.
-    #[error("image `{reference}` of `{service}` is not on the host, and `build: never` builds none")]
+    #[error(
+        "image `{reference}` of `{service}` is not on the host, and nobody has built it (`build: never`)"
+    )]
     NotBuilt {
         /// Service that needs it.
         service: String,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ComposeExecutor;
 use crate::event::EventKind;
-use crate::executor::registry::Fault;
+use crate::executor::registry::{Fault, WAITS};
 use crate::here;
 use crate::host::docker_config::DockerConfig;
 use crate::host::process::{self, Command, Finished, ProcessError};
@@ -20,8 +20,6 @@ const FIRST_ANSWER: Duration = Duration::from_secs(60);
 const NEXT_LAYER: Duration = Duration::from_secs(10 * 60);
 /// How often it is told how far a pull has come.
 const TELL: Duration = Duration::from_secs(15);
-/// Waits before each further attempt.
-const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 impl ComposeExecutor {
     /// Pulls an image, with the logins of `login` where there are any.

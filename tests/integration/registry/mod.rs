@@ -3,6 +3,7 @@
 mod crashes;
 mod private;
 mod refusals;
+mod runner;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::{
-    Ended, Front, Host, Project, Registry, Run, Running, Shim, Sshd, SshdOptions, free_port,
+    Ended, Front, Host, Project, Registry, Run, Running, SecondEngine, Shim, Sshd, SshdOptions, free_port,
 };
 
 /// Longest wait for anything.
@@ -41,8 +42,18 @@ impl Stand {
 
     /// Behind an sshd.
     fn over_ssh() -> Self {
+        Self::behind_sshd(Vec::new())
+    }
+
+    /// Behind an sshd, with an engine of its own.
+    fn with_engine(engine: &SecondEngine) -> Self {
+        Self::behind_sshd(vec![("DOCKER_HOST".to_owned(), engine.host())])
+    }
+
+    fn behind_sshd(environment: Vec<(String, String)>) -> Self {
         let shim = Shim::docker();
-        let sshd = Sshd::start_with(&SshdOptions { path_first: vec![shim.path()], ..SshdOptions::default() });
+        let path_first = vec![shim.path()];
+        let sshd = Sshd::start_with(&SshdOptions { path_first, environment, ..SshdOptions::default() });
         let host = Host::local()
             .with_env("STAGING_HOST", sshd.address())
             .with_env("STAGING_PORT", sshd.port().to_string())
