@@ -10,8 +10,10 @@ use crate::support::{Ended, needs};
 
 /// Commands that the program itself gives to the runner of a workflow.
 fn is_ours(line: &str) -> bool {
-    let begins = ["::group::▸ ", "::error title=deploy of ", "::warning title=deploy of "];
-    line == "::endgroup::" || begins.iter().any(|begin| line.starts_with(begin) && !line.contains("##["))
+    let of_run = ",title=deploy of ";
+    let remark = ["::error ", "::warning "].iter().any(|begin| line.starts_with(begin));
+    let remark = remark && line.replacen(' ', ",", 1).contains(of_run) && !line.contains("##[");
+    remark || line == "::endgroup::" || line.starts_with("::group::▸ ")
 }
 
 /// What the runner of a workflow would obey, and a terminal.
