@@ -227,7 +227,8 @@ impl Drive {
             version: Some(resolved.version.label.clone()).filter(|_| brings),
         };
         self.telling.emitter.identify(self.named.app.clone(), self.named.environment.clone());
-        self.telling.know(resolved.app_dir.clone(), self.wish.rollback_words(resolved, &self.surroundings));
+        let rollback = self.wish.rollback_words(resolved, &self.surroundings);
+        self.telling.know(resolved.app_dir.clone(), self.redactor.redact(&rollback).into_owned());
         let started = EventKind::DeploymentStarted {
             verb: self.wish.action.verb().to_owned(),
             version: self.named.version.clone(),

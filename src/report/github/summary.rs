@@ -11,6 +11,9 @@ use crate::text::markdown_text;
 /// Largest summary of a step that GitHub takes, in bytes.
 const LARGEST: usize = 1024 * 1024;
 
+/// Smallest room that is worth a page.
+const SMALLEST: usize = 32 * 1024;
+
 /// Adds the page to the file behind `GITHUB_STEP_SUMMARY`.
 pub struct Summary {
     path: PathBuf,
@@ -45,8 +48,13 @@ impl Reporter for Summary {
     }
 
     fn on_end(&mut self, story: &Story) -> Result<(), ReportError> {
+        let room = self.room();
+        if room < SMALLEST {
+            let source = std::io::Error::other("the step has filled its summary, which may have 1 MiB");
+            return Err(ReportError::Write { place: self.path.display().to_string(), source });
+        }
         self.is_written = true;
-        append(&self.path, &page(story, self.room()))
+        append(&self.path, &page(story, room))
     }
 
     fn on_muted(&mut self, muted: &Muted) -> Result<(), ReportError> {
@@ -137,6 +145,45 @@ mod tests {
         assert!(page.contains(
             "```sh\nffe-deploy rollback production --to deploy-20261120120000-7c9e6679 --yes\n```"
         ));
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_a_line_below_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("summary");
+        let mut summary = Summary::new(&path);
+        summary.on_muted(&Muted { reporter: "event log", cause: "early".into() }).unwrap();
+        assert!(!path.exists(), "the page has it");
+        summary.on_end(&stories::succeeded()).unwrap();
+        let told = |problem: Option<&str>| Notified {
+            audience: "Slack".into(),
+            problem: problem.map(str::to_owned),
+        };
+        summary.on_notified(&told(None)).unwrap();
+        summary.on_notified(&told(Some("it answered 500 | <b>"))).unwrap();
+        summary.on_muted(&Muted { reporter: "event log", cause: "disk full".into() }).unwrap();
+        let page = std::fs::read_to_string(&path).unwrap();
+        let end = "\n\n⚠️ Slack was not told: it answered 500 \\| &lt;b&gt;\n\n⚠️ Without the event log: disk full\n\n";
+        assert!(page.ends_with(end), "{page}");
+    }
+
+    #[test]
+    fn a_summary_never_grows_beyond_what_github_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("summary");
+        std::fs::write(&path, "x".repeat(LARGEST - 40_000)).unwrap();
+        let mut story = stories::told();
+        story.logs[0].lines = vec!["line ".repeat(500); 50];
+        let mut summary = Summary::new(&path);
+        summary.on_end(&story).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("The rest was left out"));
+        for _ in 0..2_000 {
+            summary.on_muted(&Muted { reporter: "event log", cause: "disk full".into() }).unwrap();
+        }
+        let length = std::fs::metadata(&path).unwrap().len();
+        assert!(length < LARGEST as u64, "{length}");
+        let error = Summary::new(&path).on_end(&story).unwrap_err();
+        assert!(error.to_string().contains("could not write to"), "{error}");
     }
 
     /// Every text of the story is this one.
