@@ -5,6 +5,7 @@ mod action;
 mod faults;
 mod github;
 mod harness;
+mod hostile;
 mod house;
 mod registry;
 mod releases;
