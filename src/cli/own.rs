@@ -99,13 +99,16 @@ fn how_to_follow(id: &DeploymentId) -> String {
     format!("follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`")
 }
 
+/// Code of a cancel that the host did not acknowledge.
+pub(super) const UNACKNOWLEDGED: &str = "cancel.unacknowledged";
+
 /// The host did not acknowledge a cancel.
 pub(super) fn unacknowledged(id: &DeploymentId) -> Own {
     let message = "asked to stop, but the host did not acknowledge it; it goes on by itself";
     let hint = how_to_follow(id);
     Own::Left(
         Outcome::Lost,
-        FailureReport::new(ErrorKind::DeploymentError, "cancel.unacknowledged", message).hint(hint),
+        FailureReport::new(ErrorKind::DeploymentError, UNACKNOWLEDGED, message).hint(hint),
     )
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Url};
 
+use super::own::UNACKNOWLEDGED;
+use super::signals::Signals;
 use crate::config::Slack;
+use crate::event::DeploymentResult;
 use crate::host::http;
 use crate::model::{Action, Outcome};
 use crate::report::slack::{self, Answer, Ended, Limit, Unsent};
@@ -43,12 +46,29 @@ pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, Str
     if !channel.on.covers(result.outcome, result.changed) {
         return Ok(false);
     }
-    let limit = if result.outcome == Outcome::Cancelled { Limit::CANCELLED } else { Limit::USUAL };
+    let limit = if is_cancelled(result) { Limit::CANCELLED } else { Limit::USUAL };
     let (client, address) = (client()?, address(channel.webhook.reveal())?);
     let message = slack::message(ended).to_string();
-    let sent = slack::send(|| post(&client, &address, &message), limit).await;
+    let sent = tokio::select! {
+        sent = slack::send(|| post(&client, &address, &message), limit) => sent,
+        () = stopped() => return Err("the job was stopped meanwhile".to_owned()),
+    };
     let reason = |why: Unsent| why.hint().map_or_else(|| why.to_string(), |hint| format!("{why}; {hint}"));
     sent.map(|()| true).map_err(reason)
+}
+
+/// Whether the job is being cancelled, and will be killed soon: also when the host did not acknowledge it.
+fn is_cancelled(result: &DeploymentResult) -> bool {
+    let is_unacknowledged = result.errors.iter().any(|failure| failure.code == UNACKNOWLEDGED);
+    result.outcome == Outcome::Cancelled || is_unacknowledged
+}
+
+/// Waits for a signal: whoever stops the job does not wait for Slack.
+async fn stopped() {
+    match Signals::new() {
+        Ok(mut signals) => signals.raised().await,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 fn address(written: &str) -> Result<Url, String> {

@@ -310,3 +310,13 @@ fn a_cancelled_job_tells_slack_once_and_ends_in_time() {
     until(std::time::Duration::from_secs(60), "the host to be back", || !journal.exists());
     assert!(fs::metadata(stand.host.root("staging").join("current")).is_ok());
 }
+
+#[test]
+fn a_job_that_is_stopped_meanwhile_does_not_wait_for_slack() {
+    let stand = Stand::telling(Slack::answering(vec![Reply::silence()]));
+    stand.spoil();
+    let run = stand.host.spawn(&stand.project, &["deploy", "staging", "--log-format", "human"]);
+    until(std::time::Duration::from_secs(30), "the message", || stand.slack.posts() == 1);
+    run.signal(Signal::INT);
+    one_line(&run.wait().exits(2), "the job was stopped meanwhile");
+}
