@@ -23,7 +23,7 @@ use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
 use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
 use crate::pipeline::journal::{self, Entry};
-use crate::pipeline::{self, Cancel, Ending, Run, Subject};
+use crate::pipeline::{self, Cancel, Deadline, Ending, Run, Subject};
 use crate::text::Redactor;
 
 /// How often is looked for the wish to stop (DESIGN section 3).
@@ -172,7 +172,9 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let (emitter, layout) = (telling.emitter.clone(), layout.clone());
     let executor =
         ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
-    let run = Run { job: job.clone(), layout, executor, emitter, cancel: Cancel::default(), started_at };
+    let deadline = Deadline::of(job.environment.timeout);
+    let cancel = Cancel::default();
+    let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline };
     let watcher = watch_for_cancel(&run);
     let ending = perform(&run, &ground).await;
     watcher.abort();
@@ -331,7 +333,9 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let emitter = telling.emitter.clone();
     let executor =
         ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
+    let deadline = Deadline::of(unfinished.environment.timeout);
     let run = Run {
+        deadline,
         job: unfinished,
         layout: layout.clone(),
         executor,

@@ -1,6 +1,7 @@
 //! The command line (DESIGN section 8): doc comments are the help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -159,6 +160,10 @@ pub(super) struct OperateArgs {
     /// Id of this run; one that was used gives its result again [default: deploy-<time>-<random>]
     #[arg(long, value_name = "ID", env = "FFE_DEPLOY_DEPLOYMENT_ID", hide_env_values = true)]
     pub deployment_id: Option<DeploymentId>,
+    /// Longest time of the whole deployment on the host, as `45m` [default: `timeout` of the environment, else 30m]
+    #[arg(long, value_name = "TIME", env = "FFE_DEPLOY_TIMEOUT", hide_env_values = true)]
+    #[arg(value_parser = crate::config::timeout)]
+    pub timeout: Option<Duration>,
     #[command(flatten)]
     pub target: TargetArgs,
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use std::time::Duration;
+
 use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
 use crate::model::{
-    Action, CorrelationId, DeploymentId, ErrorKind, FailureReport, Job, Manifest, Options, Placement,
+    Action, CorrelationId, DeploymentId, Environment, ErrorKind, FailureReport, Job, Manifest, Options,
+    Placement,
 };
 use crate::text::{harmless, shell_word};
 
@@ -26,6 +29,8 @@ pub(super) struct Wish {
     pub yes: bool,
     /// Id of the run, when given.
     pub deployment_id: Option<DeploymentId>,
+    /// Longest time of the whole, when given.
+    pub timeout: Option<Duration>,
     /// Switches for the host.
     pub options: Options,
 }
@@ -40,6 +45,7 @@ impl Wish {
             version: None,
             yes: false,
             deployment_id: None,
+            timeout: None,
             options: Options::default(),
         }
     }
@@ -47,7 +53,8 @@ impl Wish {
     /// A wish of an operator's verb.
     pub(super) fn operate(args: &OperateArgs, action: Action) -> Self {
         let deployment_id = args.deployment_id.clone();
-        Self { yes: args.yes, deployment_id, ..Self::look(&args.target, action) }
+        let timeout = args.timeout;
+        Self { yes: args.yes, deployment_id, timeout, ..Self::look(&args.target, action) }
     }
 
     /// The wish of `deploy`.
@@ -173,7 +180,10 @@ impl Wish {
             action: self.action.clone(),
             app: resolved.app.clone(),
             compose_files: resolved.compose_files.clone(),
-            environment: resolved.environment.clone(),
+            environment: Environment {
+                timeout: self.timeout.unwrap_or(resolved.environment.timeout),
+                ..resolved.environment.clone()
+            },
             version: resolved.version.clone(),
             variables: resolved.variables.clone(),
             registries,

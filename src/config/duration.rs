@@ -28,6 +28,20 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
+/// Least and longest `timeout` of a deployment.
+pub(super) const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const MOST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads `--timeout`.
+///
+/// # Errors
+/// It is no duration, or not one from 1 s to 24 h.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    let given = parse(text).filter(|time| (LEAST_TIMEOUT..=MOST_TIMEOUT).contains(time));
+    given
+        .ok_or_else(|| format!("a duration from {} to {}, as `45m`", show(LEAST_TIMEOUT), show(MOST_TIMEOUT)))
+}
+
 /// Returns the shortest text that [`parse`] reads as this duration.
 pub(super) fn show(time: Duration) -> String {
     let ms = time.as_millis();

@@ -1,16 +1,18 @@
 //! Reader of one environment: the keys of an entry of `environments`, after overlays and filling.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::model::Profile;
 
+use super::duration;
 use super::interpolate::is_variable_name;
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "profile",
     "host",
     "user",
@@ -23,9 +25,10 @@ const KEYS: [&str; 13] = [
     "require_confirmation",
     "backup",
     "allow_network_root",
+    "timeout",
     "overrides",
 ];
-const LATER: [&str; 5] = ["timeout", "on_lost", "recover_at_boot", "notify", "hooks"];
+const LATER: [&str; 4] = ["on_lost", "recover_at_boot", "notify", "hooks"];
 const PROFILES: [(&str, Profile); 6] = [
     ("dev", Profile::Dev),
     ("development", Profile::Dev),
@@ -50,6 +53,7 @@ pub(super) struct WrittenEnvironment {
     pub(super) require_confirmation: Option<bool>,
     pub(super) backup: Option<bool>,
     pub(super) allow_network_root: bool,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// Names of the variables that hold the key and its passphrase.
@@ -96,6 +100,9 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenEn
         root: section.get("root").and_then(|field| read_root(&field, problems)),
         require_confirmation: section.get("require_confirmation").and_then(|field| field.boolean(problems)),
         backup: section.get("backup").and_then(|field| field.boolean(problems)),
+        timeout: section
+            .get("timeout")
+            .and_then(|field| field.duration(duration::LEAST_TIMEOUT, duration::MOST_TIMEOUT, problems)),
         allow_network_root: section
             .get("allow_network_root")
             .and_then(|field| field.boolean(problems))

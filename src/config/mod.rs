@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variables, Version};
 use crate::text::Secret;
 
+pub use duration::timeout;
 pub use git::describe;
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::models::{
@@ -179,7 +180,9 @@ impl Docker {
             LogsOptions { stdout: true, stderr: true, tail: tail.to_string(), ..Default::default() };
         let mut chunks = self.client.logs(id, Some(options));
         let mut text = Vec::new();
-        while let Some(chunk) = chunks.next().await {
+        // The connection's own limit ends with the first byte; what has come until then is what there is.
+        let limit = Duration::from_secs(TIMEOUT_S);
+        while let Ok(Some(chunk)) = tokio::time::timeout(limit, chunks.next()).await {
             text.extend_from_slice(&bytes_of(chunk.map_err(api("read a container's log"))?));
         }
         let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();

@@ -201,7 +201,14 @@ mod tests {
 
     fn environment(placement: Placement) -> Environment {
         let name = "staging".parse().unwrap();
-        Environment { name, profile: Profile::Staging, placement, backup: false, allow_network_root: false }
+        Environment {
+            name,
+            profile: Profile::Staging,
+            placement,
+            backup: false,
+            allow_network_root: false,
+            timeout: crate::model::TIMEOUT,
+        }
     }
 
     #[test]

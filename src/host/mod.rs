@@ -5,6 +5,7 @@
 pub mod atomic;
 pub mod ballast;
 pub mod children;
+pub mod clock;
 pub mod compose;
 pub mod digest;
 pub mod distribution;

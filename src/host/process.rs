@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -193,6 +194,7 @@ pub async fn run_unchecked(
 ) -> Result<Finished, ProcessError> {
     let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
     let group = Group::of(&child);
+    let _running = Running::of(command);
     if let (Some(bytes), Some(mut stdin)) = (command.stdin.clone(), child.stdin.take()) {
         // A program that does not read its input fails by itself; its own message is the better one.
         tokio::spawn(async move { stdin.write_all(&bytes).await.ok() });
@@ -219,6 +221,32 @@ pub async fn run_unchecked(
             group.end(&mut child).await;
             Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
         }
+    }
+}
+
+/// Command lines of the programs that run now, by number.
+static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
+
+/// Returns the command lines of the programs that this process waits for, oldest first.
+pub fn running() -> Vec<String> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+}
+
+/// One of [`running`], as long as it is there.
+struct Running(u64);
+
+impl Running {
+    fn of(command: &Command) -> Self {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = running.last_key_value().map_or(0, |(number, _)| number + 1);
+        running.insert(number, command.shown());
+        Self(number)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a release goes, and the rules there.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,4 +73,14 @@ pub struct Environment {
     pub backup: bool,
     /// Whether the root may be on NFS, CIFS, 9p or FUSE.
     pub allow_network_root: bool,
+    /// Longest time of a whole deployment, on the host; 1 s to 24 h, default 30 min. What undoes it comes on top.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+}
+
+/// Longest time of a deployment unless `timeout` or `--timeout` says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+fn default_timeout() -> Duration {
+    TIMEOUT
 }

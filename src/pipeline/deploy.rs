@@ -1,6 +1,7 @@
 //! Brings the bundle's release live: prepare → back up → switch.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::journal::Phase;
 use super::prepare::Ready;
@@ -12,6 +13,9 @@ use crate::model::{Action, App, HealthReport, Outcome, Release, ReleaseId, Stage
 
 /// Stages that a deploy of what already runs has no work for.
 const UNTOUCHED: [Stage; 3] = [Stage::BackingUp, Stage::Deploying, Stage::Verifying];
+
+/// Longest time for taking away what is old, before a deployment goes on without.
+const LONGEST_CLEARING: Duration = Duration::from_secs(300);
 
 impl Run {
     /// Deploys what was staged, under this project name.
@@ -32,7 +36,12 @@ impl Run {
             project,
             &[],
         )?;
-        self.make_room().await;
+        tokio::select! {
+            // The next stage says so.
+            () = self.cancel.raised() => {}
+            () = tokio::time::sleep(LONGEST_CLEARING) => {}
+            () = self.make_room() => {}
+        }
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
             return Ok(self.deploy_again(&ready, current).await);

@@ -6,6 +6,7 @@
 mod adopt;
 mod backing_up;
 mod compare;
+mod deadline;
 mod deploy;
 pub mod journal;
 mod operate;
@@ -20,6 +21,7 @@ pub mod urls;
 
 use std::path::Path;
 
+pub use deadline::Deadline;
 pub use run::{Ending, Run, last_word};
 pub use stop::{Cancel, Stop};
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::deadline::Deadline;
 use super::journal::{self, Entry, Phase};
 use super::stop::{Cancel, Stop};
 use crate::event::{Cleaner, DeploymentResult, Emitter, EventKind, ServiceChange, Span, SpanStatus};
@@ -32,6 +33,8 @@ pub struct Run {
     pub cancel: Cancel,
     /// When it began.
     pub started_at: Timestamp,
+    /// When it has to have ended.
+    pub deadline: Deadline,
 }
 
 /// What a stage did.
@@ -43,10 +46,11 @@ pub enum Done<T> {
 }
 
 impl Run {
-    /// Runs one stage: told at its start and its end, and ended at once when somebody wants to stop.
+    /// Runs one stage: told at its start and its end, and ended at once when somebody wants to stop, or when it takes
+    /// too long.
     ///
     /// # Errors
-    /// The stage failed, or was cancelled.
+    /// The stage failed, was cancelled, or took too long.
     pub async fn stage<T>(
         &self,
         stage: Stage,
@@ -57,6 +61,7 @@ impl Run {
                 biased;
                 () = self.cancel.raised() => Err(Stop::Cancelled),
                 done = work => done,
+                late = self.deadline.passes(stage) => Err(late),
             }
         };
         self.stage_to_its_end(stage, work).await

@@ -61,6 +61,11 @@ impl Stop {
         self
     }
 
+    /// Returns whether something took too long.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.code.starts_with("deadline."))
+    }
+
     /// Returns the failure that it is.
     pub fn failure(&self) -> FailureReport {
         match self {

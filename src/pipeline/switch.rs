@@ -73,12 +73,12 @@ impl Run {
         let applied = self.stage(Stage::Deploying, self.apply(target, before, manner, &old)).await;
         let services = self.services(target, &old).await;
         let verified = match applied {
-            Ok(()) => self.stage(Stage::Verifying, self.verify_stage(target, before, &old)).await,
-            Err(stop) => {
-                let project = &target.release.project;
-                let states = self.explain(project, &self.unwell(project).await).await;
-                Err(stop.because(&states))
-            }
+            Ok(()) => match self.stage(Stage::Verifying, self.verify_stage(target, before, &old)).await {
+                // Whatever else failed there has been explained.
+                Err(stop) if stop.is_late() => Err(self.because(stop, &target.release.project).await),
+                verified => verified,
+            },
+            Err(stop) => Err(self.because(stop, &target.release.project).await),
         };
         let mut ending = match verified {
             Ok(report) => self.commit(target, before, report).await,
@@ -175,6 +175,12 @@ impl Run {
             .collect();
         self.explain(&target.release.project, &services).await;
         Err(unhealthy(&failed).into())
+    }
+
+    /// Adds what services that are not well say of themselves.
+    async fn because(&self, stop: Stop, project: &str) -> Stop {
+        let states = self.explain(project, &self.unwell(project).await).await;
+        stop.because(&states)
     }
 
     /// Returns the services of a project that are not as they should be.

@@ -39,6 +39,7 @@ impl Bench {
                 placement: Placement::InPlace { path },
                 backup: true,
                 allow_network_root: false,
+                timeout: crate::model::TIMEOUT,
             },
             directory,
             root,
