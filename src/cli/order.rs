@@ -170,9 +170,10 @@ impl Wish {
         ids: (DeploymentId, CorrelationId),
         surroundings: &Surroundings,
     ) -> Job {
-        // Only what brings a project pulls or pushes; nothing else has use for a password.
+        // Only what brings a project pulls or pushes, and a rollback whose images somebody removed; nothing else has use
+        // for a password.
         let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
-        let pulls = self.action.brings_bundle(in_place);
+        let pulls = self.action.brings_bundle(in_place) || matches!(self.action, Action::Rollback { .. });
         let registries = if pulls { resolved.registries.clone() } else { Vec::new() };
         Job {
             deployment_id: ids.0,

@@ -27,7 +27,8 @@ pub struct Job {
     pub version: Version,
     /// Variables of the app, by layer.
     pub variables: Variables,
-    /// Who may pull, by registry; empty for actions that pull nothing.
+    /// Who may pull, by registry; empty for actions that pull nothing. For a rollback only those whose passwords the job
+    /// has.
     #[serde(default)]
     pub registries: Vec<RegistryLogin>,
     /// Images that the runner has built and pushed, `repository@sha256:…` by service.

@@ -120,6 +120,24 @@ fn an_image_named_by_its_digest_is_asked_for_once_and_then_needs_no_registry() {
 }
 
 #[test]
+fn a_rollback_has_a_removed_image_again_with_the_login_of_the_job() {
+    needs!("docker", "docker-registry");
+    let stand = Stand::local();
+    stand.push("web:1", "one");
+    stand.image("web:1");
+    stand.deploy("1").exits(0);
+    let id = stand.release()["images"]["web"]["id"].as_str().expect("an id").to_owned();
+    stand.push("web:2", "two");
+    stand.image("web:2");
+    stand.deploy("2").exits(0);
+    stand.host.docker(&["rmi", "--force", &id]);
+    let ended = stand.host.run(&stand.project, &["rollback", "staging"]).exits(0);
+    assert_eq!(stand.says("BUILT"), "one");
+    stand.has_no_trace();
+    stand.kept_quiet(&ended);
+}
+
+#[test]
 fn a_service_that_is_built_here_needs_no_registry_at_all() {
     needs!("docker");
     let mut stand = Stand::local();
