@@ -6,6 +6,7 @@
 //! on its own: a file that cannot be written mutes the one that wanted it.
 
 mod annotations;
+mod changes;
 pub mod commands;
 mod facts;
 mod gantt;

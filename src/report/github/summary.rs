@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::page::Page;
-use super::{append, facts};
+use super::{append, changes, facts};
 use crate::event::{DeploymentResult, Event};
 use crate::report::{Muted, Notified, ReportError, Reporter, Story, summary};
 use crate::text::markdown_text;
@@ -104,7 +104,7 @@ fn add_run(page: &mut Page, story: &Story, result: &DeploymentResult) {
     }
     page.add(&facts::way_back(story));
     page.add(&facts::timeline(story));
-    page.add(&facts::changes(story));
+    page.add(&changes::changes(story));
     page.add(&facts::checks(story));
     page.add(&facts::warnings(story));
 }
