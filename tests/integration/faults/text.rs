@@ -10,9 +10,10 @@ use crate::support::{Ended, needs};
 
 /// Commands that the program itself gives to the runner of a workflow.
 fn is_ours(line: &str) -> bool {
-    let of_run = ",title=deploy of ";
-    let remark = ["::error ", "::warning "].iter().any(|begin| line.starts_with(begin));
-    let remark = remark && line.replacen(' ', ",", 1).contains(of_run) && !line.contains("##[");
+    let remark = ["::error ", "::warning ", "::notice "].iter().find_map(|begin| line.strip_prefix(begin));
+    let properties = remark.and_then(|remark| remark.split_once("::")).map(|(properties, _)| properties);
+    let remark = properties.is_some_and(|all| all.split(',').any(|one| one.starts_with("title=")));
+    let remark = remark && !line.contains("##[");
     remark || line == "::endgroup::" || line.starts_with("::group::▸ ")
 }
 
