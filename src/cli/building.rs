@@ -21,6 +21,7 @@ pub(super) async fn build(
     emitter: &Emitter,
 ) -> Result<BTreeMap<String, String>, Own> {
     let hidden = orders.hidden.iter().map(String::as_str);
+    let secrets: Vec<&str> = job.secret_values().chain(hidden).collect();
     let layers = [&job.variables.below_host, &job.variables.above_host];
     let workshop = Workshop {
         app_dir,
@@ -30,7 +31,8 @@ pub(super) async fn build(
         platform: platform_of(architecture),
         no_cache: job.options.no_cache,
         emitter,
-        redactor: Redactor::new(job.secret_values().chain(hidden)),
+        redactor: Redactor::new(secrets.iter().copied()),
+        secrets,
     };
     workshop.build(orders).await.map_err(|error| Own::of(error.outcome(), error.report()))
 }

@@ -49,6 +49,8 @@ pub struct Workshop<'a> {
     /// Where things are told.
     pub emitter: &'a Emitter,
     /// What must not be told.
+    pub secrets: Vec<&'a str>,
+    /// The same, for texts.
     pub redactor: Redactor,
 }
 
@@ -174,6 +176,9 @@ impl Workshop<'_> {
         }
         for order in &orders.images {
             judge::judge(self, order)?;
+            if plan::exposes(self, order) {
+                return Err(WorkshopError::Exposed { image: order.image.clone() });
+            }
         }
         let room = self.room()?;
         let builder = Builder::find(|command| room.used_by(command)).await;
@@ -207,9 +212,6 @@ impl Workshop<'_> {
         files.forget();
         let command = plan::plan_build(self, order, builder, &files)?;
         let command = room.used_by(command).deadline(BUILD_DEADLINE);
-        if self.redactor.redact(&command.shown()) != command.shown() {
-            return Err(WorkshopError::Exposed { image: order.image.clone() });
-        }
         let source = format!("build {}", order.services.join(" "));
         let ended = process::run(&command, |_, line| self.say_line(&source, line)).await;
         ended.map_err(|error| self.not_built(order, builder, &error))?;

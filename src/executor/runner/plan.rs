@@ -29,6 +29,9 @@ const RESERVED: [&str; 13] = [
     "LD_",
 ];
 
+/// Length from which a secret inside of a word is no coincidence, in bytes.
+const LEAST_IN_A_WORD: usize = 8;
+
 /// What builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builder {
@@ -181,8 +184,7 @@ fn with_switches(mut command: Command, workshop: &Workshop<'_>, order: &BuildOrd
 
 fn with_values(mut command: Command, workshop: &Workshop<'_>, order: &BuildOrder) -> Command {
     for (name, value) in &order.args {
-        // A secret of such a name is refused with the command as a whole.
-        command = match RESERVED.iter().any(|start| name.starts_with(start)) {
+        command = match is_reserved(name) {
             true => command.arg("--build-arg").arg(format!("{name}={value}")),
             false => command.arg("--build-arg").arg(name).env(name, value.as_str()),
         };
@@ -200,6 +202,22 @@ fn with_values(mut command: Command, workshop: &Workshop<'_>, order: &BuildOrder
         };
     }
     command
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|start| name.starts_with(start))
+}
+
+/// Returns whether a secret would stand in an argument: as the value of an argument whose name the builder itself looks
+/// at, or in another word of `build:`. A short one may be a word like any other.
+pub(super) fn exposes(workshop: &Workshop<'_>, order: &BuildOrder) -> bool {
+    let mut reserved = order.args.iter().filter(|(name, _)| is_reserved(name)).map(|(_, value)| value);
+    let lists = [&order.cache_from, &order.cache_to, &order.ssh, &order.extra_hosts];
+    let mut words = lists.into_iter().flatten().chain(order.labels.values());
+    let has = |word: &String| {
+        workshop.secrets.iter().any(|secret| secret.len() >= LEAST_IN_A_WORD && word.contains(secret))
+    };
+    reserved.any(|value| workshop.secrets.contains(&value.as_str())) || words.any(has)
 }
 
 /// Returns Docker's name of a machine that calls itself so.
@@ -272,6 +290,7 @@ pub(super) mod tests {
             platform: Some("linux/riscv64".into()),
             no_cache: false,
             emitter: Box::leak(Box::new(emitter)),
+            secrets: vec!["npm-1234"],
             redactor: Redactor::new(["npm-1234"]),
         }
     }
@@ -308,8 +327,12 @@ pub(super) mod tests {
                 .starts_with("docker buildx build --push --metadata-file /room/metadata.json")
         );
         assert!(shown(Builder::Plain).starts_with("docker build --tag"));
-        let listed = plan_build(&workshop, &order, Builder::Buildx, &files).unwrap();
-        assert_eq!(workshop.redactor.redact(&listed.shown()), listed.shown());
+        assert!(!shown(Builder::Plain).contains("npm-1234") && !exposes(&workshop, &order));
+        // Where it could only be an argument, nothing is built.
+        let args = [("DOCKER_TOKEN".into(), "npm-1234".into())].into();
+        assert!(exposes(&workshop, &BuildOrder { args, ..order.clone() }));
+        let cache_to = vec!["type=s3,secret_access_key=npm-1234".to_owned()];
+        assert!(exposes(&workshop, &BuildOrder { cache_to, ..order.clone() }));
     }
 
     #[test]
