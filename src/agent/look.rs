@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
 
 use super::attach::Refusal;
 use crate::executor::blobs::Blob;
@@ -53,7 +56,8 @@ pub(super) async fn look(
     let (tools, scene) = find(job, layout, project_dir).await;
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
-    let builds = builds(job, project_dir, scene.as_ref().ok(), &mut findings);
+    let builds =
+        builds(job, project_dir, scene.as_ref().and_then(|scene| scene.as_ref().ok()), &mut findings);
     findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
     if let Ok(docker) = &tools.docker {
         findings.extend(lost_images(layout, docker).await);
@@ -72,19 +76,43 @@ fn builds(job: &Job, project_dir: &Path, scene: Option<&Scene>, findings: &mut V
     orders
 }
 
-/// Finds the tools, and lets Compose read the bundle meanwhile, as the plugin that it nearly always is.
-async fn find(job: &Job, layout: &Layout, project_dir: &Path) -> (Tools, Result<Scene, ExecutorError>) {
+/// Finds the tools, and lets Compose read the bundle meanwhile, as the plugin that it nearly always is. Without Compose
+/// there is nothing to read.
+async fn find(
+    job: &Job,
+    layout: &Layout,
+    project_dir: &Path,
+) -> (Tools, Option<Result<Scene, ExecutorError>>) {
     let outline = match compose_executor::outline(layout, job, project_dir) {
         Ok(outline) => outline,
-        Err(error) => return (tools().await, Err(error)),
+        Err(error) => {
+            let tools = tools().await;
+            let scene = tools.compose.is_ok().then_some(Err(error));
+            return (tools, scene);
+        }
     };
     let supposed = Compose::supposed();
-    let (tools, model) = tokio::join!(tools(), outline.model(&supposed));
-    let model = match &tools.compose {
-        Ok(found) if !found.is_as(&supposed) => outline.model(found).await,
-        _ => model,
+    let (tools, early) = {
+        let (finding, reading) = (pin!(tools()), pin!(outline.model(&supposed)));
+        match select(finding, reading).await {
+            Either::Left((tools, reading)) if tools.has(&supposed) => (tools, Some(reading.await)),
+            // A plugin that does not even tell its version need not be waited for.
+            Either::Left((tools, _)) => (tools, None),
+            Either::Right((model, finding)) => (finding.await, Some(model)),
+        }
     };
-    (tools, model.map(|model| outline.with(model)))
+    let model = match &tools.compose {
+        Err(_) => None,
+        Ok(_) if tools.has(&supposed) => early,
+        Ok(found) => Some(outline.model(found).await),
+    };
+    (tools, model.map(|model| model.map(|model| outline.with(model))))
+}
+
+impl Tools {
+    fn has(&self, compose: &Compose) -> bool {
+        self.compose.as_ref().is_ok_and(|found| found.is_as(compose))
+    }
 }
 
 async fn tools() -> Tools {
@@ -128,14 +156,12 @@ async fn of_bundle(
     layout: &Layout,
     project_dir: &Path,
     tools: &Tools,
-    scene: Result<Scene, ExecutorError>,
+    scene: Option<Result<Scene, ExecutorError>>,
 ) -> Vec<Finding> {
-    if tools.compose.is_err() {
-        return without_compose(job, layout, project_dir, tools).await;
-    }
     match scene {
-        Ok(scene) => of_scene(job, layout, project_dir, &scene, tools).await,
-        Err(error) => {
+        None => without_compose(job, layout, project_dir, tools).await,
+        Some(Ok(scene)) => of_scene(job, layout, project_dir, &scene, tools).await,
+        Some(Err(error)) => {
             let Refusal { failure, .. } = Refusal::from(error);
             let hint = failure.hint.unwrap_or_default();
             let mut findings = vec![Finding::error(&failure.code, failure.message, hint)];
