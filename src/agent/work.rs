@@ -193,7 +193,7 @@ fn drop_staged(order: &Order) {
 /// What a verb stands on.
 enum Ground {
     /// The files that the job brings, and where they are; the pipeline reads them where they will last.
-    Brought(Outline, PathBuf),
+    Brought(Box<Outline>, PathBuf),
     /// What is there.
     There(Box<Scene>),
     /// Nothing.
@@ -214,7 +214,7 @@ async fn ground(order: &Order, layout: &Layout, compose: &Compose) -> Result<Gro
     let (job, in_place) = (&order.job, layout.in_place());
     let staged = order.staged.clone().or_else(|| in_place.map(Path::to_owned));
     Ok(match staged.filter(|_| job.action.brings_bundle(in_place.is_some())) {
-        Some(staged) => Ground::Brought(outline(layout, job, &staged)?, staged),
+        Some(staged) => Ground::Brought(Box::new(outline(layout, job, &staged)?), staged),
         None => {
             scene(compose, layout, job).await?.map_or(Ground::Nothing, |scene| Ground::There(scene.into()))
         }

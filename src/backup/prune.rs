@@ -128,7 +128,7 @@ mod tests {
             let numbers = archives.into_iter().enumerate();
             let mut listed: Vec<Listed> =
                 numbers.map(|(number, (days, ours, good))| numbered(number, days, ours, ours && good)).collect();
-            listed.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+            listed.sort_by_key(|archive| std::cmp::Reverse(archive.created_at));
             let gone = gone(&listed, days, keep_last);
             let good: Vec<&Listed> = listed.iter().filter(|archive| archive.manifest_ok).collect();
             for spared in good.iter().take(keep_last as usize) {

@@ -198,3 +198,42 @@ pub(super) fn fail(verb: &str, failure: &FailureReport, exit: Exit, github: Opti
     }
     exit
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::agent::protocol::Reply;
+    use crate::event::examples;
+    use crate::report::hostile::{many_harmful, nothing_is_obeyed};
+    use crate::report::{human, json};
+    use crate::text::Redactor;
+
+    proptest! {
+        #[test]
+        fn answers_of_a_host_are_shown_and_do_nothing(texts in many_harmful()) {
+            let mut place = 0;
+            let mut next = || { place += 1; texts[place % texts.len()].clone() };
+            let lines: Vec<String> = (0..3).map(|_| next()).collect();
+            let mut answer = serde_json::json!({ next(): [next(), { next(): next() }], "healthy": next() });
+            let mut reply = Reply::Answer { answer: answer.take() };
+            reply.clean(&Redactor::default());
+            if let Reply::Answer { answer } = &reply {
+                nothing_is_obeyed("an answer in JSON", &json::answer(answer).unwrap())?;
+            }
+            for text in lines {
+                let mut reply = Reply::Line { text };
+                reply.clean(&Redactor::default());
+                if let Reply::Line { text } = &reply {
+                    nothing_is_obeyed("a line of a log", text)?;
+                }
+            }
+            let mut result = examples::result();
+            let finding = crate::model::Finding::warning("a.b", next(), next()).detail(&next(), next());
+            let found = crate::model::ValidateAnswer::of(vec![finding]);
+            nothing_is_obeyed("what validate found", &human::validate(&found))?;
+            (result.verb, result.version, result.backup) = (next(), Some(next()), Some(next()));
+            nothing_is_obeyed("a result", &human::result(&result))?;
+        }
+    }
+}

@@ -390,7 +390,8 @@ mod tests {
             let start = Instant::now();
             let parsed = read(&text);
             assert!(parsed.root.is_none() && parsed.problems.len() == 1, "{}", &text[..40.min(text.len())]);
-            assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+            // Without a budget it would take hours.
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
         }
     }
 }

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::github::{Annotations, OUTPUTS, Outputs, Sources, Summary};
 use super::slack::{self, Ended};
-use super::{Console, ConsoleSettings, Hub, Notified, human, json};
-use crate::agent::protocol::Reply;
+use super::{Console, ConsoleSettings, Hub, Notified};
 use crate::event::{Event, Level, examples};
 use crate::model::Requester;
 use crate::text::{Redactor, harmless_lines};
@@ -35,7 +34,7 @@ fn harmful() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..5).prop_map(|pieces| pieces.concat() + "\u{7}\u{1b}[0mwords")
 }
 
-fn many_harmful() -> impl Strategy<Value = Vec<String>> {
+pub(crate) fn many_harmful() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(harmful(), 1..6)
 }
 
@@ -211,7 +210,7 @@ fn structure(page: &str) -> (Vec<String>, Vec<String>) {
     (parts, words)
 }
 
-fn nothing_is_obeyed(name: &str, output: &str) -> Result<(), TestCaseError> {
+pub(crate) fn nothing_is_obeyed(name: &str, output: &str) -> Result<(), TestCaseError> {
     prop_assert_eq!(all_obeyed(output), [], "{} has a command: {:?}", name, output);
     let control = unsafe_for_terminals(output);
     prop_assert_eq!(control, None, "{} has a control character: {:?}", name, output);
@@ -326,31 +325,5 @@ proptest! {
         let differ = parts.iter().zip(&wanted).position(|(part, wanted)| part != wanted);
         let at = differ.unwrap_or(parts.len().min(wanted.len()));
         prop_assert!(parts == wanted, "{:?} instead of {:?} in\n{}", parts.get(at), wanted.get(at), shown);
-    }
-
-    #[test]
-    fn answers_of_a_host_are_shown_and_do_nothing(texts in many_harmful()) {
-        let mut place = 0;
-        let mut next = || { place += 1; texts[place % texts.len()].clone() };
-        let lines: Vec<String> = (0..3).map(|_| next()).collect();
-        let mut answer = serde_json::json!({ next(): [next(), { next(): next() }], "healthy": next() });
-        let mut reply = Reply::Answer { answer: answer.take() };
-        reply.clean(&Redactor::default());
-        if let Reply::Answer { answer } = &reply {
-            nothing_is_obeyed("an answer in JSON", &json::answer(answer).unwrap())?;
-        }
-        for text in lines {
-            let mut reply = Reply::Line { text };
-            reply.clean(&Redactor::default());
-            if let Reply::Line { text } = &reply {
-                nothing_is_obeyed("a line of a log", text)?;
-            }
-        }
-        let mut result = examples::result();
-        let finding = crate::model::Finding::warning("a.b", next(), next()).detail(&next(), next());
-        let found = crate::model::ValidateAnswer::of(vec![finding]);
-        nothing_is_obeyed("what validate found", &human::validate(&found))?;
-        (result.verb, result.version, result.backup) = (next(), Some(next()), Some(next()));
-        nothing_is_obeyed("a result", &human::result(&result))?;
     }
 }

@@ -13,7 +13,7 @@ mod ending;
 pub mod event_log;
 pub mod github;
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 pub mod human;
 pub mod json;
 mod lines;

@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn good_releases_stay_before_those_that_failed_and_young_ones_before_old_ones() {
-        let table: [(&[u32], &[u32], &[u32], usize, &[&str]); 6] = [
+        type Numbers = &'static [u32];
+        type Row = (Numbers, Numbers, Numbers, usize, &'static [&'static str]);
+        let table: [Row; 6] = [
             (&[1, 2, 3], &[3, 2], &[3, 2, 1], 5, &[]),
             (&[1, 2, 3, 4, 5, 6], &[6, 5], &[6, 5, 4, 3, 2, 1], 5, &["r1"]),
             // The last deployments failed: those that can be gone back to stay.

@@ -420,7 +420,7 @@ async fn a_frozen_host_is_noticed_and_after_a_lost_connection_attach_connects_ag
     let ended = channel.ended().await;
     assert_eq!(ended.how, How::ConnectionLost, "{ended:?}");
     assert!(ended.last_lines.iter().any(|line| line.contains("not responding")), "{ended:?}");
-    assert!(start.elapsed() < Duration::from_secs(6));
+    assert!(start.elapsed() < Duration::from_secs(60));
     talk(remote.attach().await.unwrap()).await;
     remote.close().await;
 }
@@ -525,7 +525,7 @@ fn nothing_is_left_behind_when_we_are_killed() {
     driver.wait().unwrap();
     let killed = Instant::now();
     while Path::new(&room).exists() || !processes_with(&room).is_empty() {
-        assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", processes_with(&room));
+        assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", processes_with(&room));
         std::thread::yield_now();
     }
 }

@@ -57,9 +57,9 @@ impl Job {
             .with_env("GITHUB_SERVER_URL", "https://github.com")
             .with_env("GITHUB_REPOSITORY", "acme/shop")
             .with_env("GITHUB_RUN_ID", "42")
-            .with_env("GITHUB_WORKSPACE", &text(project.path().to_owned()))
-            .with_env("GITHUB_OUTPUT", &text(files.join("output")))
-            .with_env("GITHUB_STEP_SUMMARY", &text(files.join("summary")))
+            .with_env("GITHUB_WORKSPACE", text(project.path().to_owned()))
+            .with_env("GITHUB_OUTPUT", text(files.join("output")))
+            .with_env("GITHUB_STEP_SUMMARY", text(files.join("summary")))
             .with_env("TOKEN", TOKEN);
         let (app, root) = (host.app(), host.root_base());
         let app = format!("{app}: {{type: docker-compose, secrets: [TOKEN], health: {{timeout: 5s}}{keys}}}");

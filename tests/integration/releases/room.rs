@@ -15,7 +15,7 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY shop /bin/shop\nCOPY note /note\nEN
 fn built_shop(keys: &str) -> Shop {
     let shop = Shop::on_root();
     shop.project.file("web/Dockerfile", DOCKERFILE);
-    fs::copy(shop_binary(), shop.project.path().join("web/shop")).unwrap();
+    fs::copy(shop_binary(), shop.project.path().join("web/shop")).expect("copy the program");
     shop.configure(keys);
     let (image, mounts) = (built_name(&shop), "volumes: [\"./conf:/conf:ro\"]");
     shop.compose_web(&format!(
@@ -35,8 +35,8 @@ fn deploy(shop: &Shop, version: &str) -> crate::support::Run {
 }
 
 fn names(shop: &Shop, directory: &str) -> BTreeSet<String> {
-    let listing = fs::read_dir(shop.root().join(directory)).unwrap().flatten();
-    listing.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    let listing = fs::read_dir(shop.root().join(directory)).expect("list a directory").flatten();
+    listing.map(|entry| entry.file_name().into_string().expect("a name is text")).collect()
 }
 
 /// Tags of the shop's images: the author's, and ours.
@@ -49,8 +49,10 @@ fn tags(shop: &Shop) -> BTreeSet<String> {
 fn pruned(ended: &Ended) -> Vec<(usize, usize, u64)> {
     let told = ended.events_named("pruned").into_iter();
     let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
-    told.map(|event| (count(&event["releases"]), count(&event["images"]), event["files"].as_u64().unwrap()))
-        .collect()
+    told.map(|event| {
+        (count(&event["releases"]), count(&event["images"]), event["files"].as_u64().expect("a count"))
+    })
+    .collect()
 }
 
 #[test]
