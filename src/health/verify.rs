@@ -204,7 +204,8 @@ mod tests {
         let slow = Web::answering(&[&slow]).await;
         let missing = Probe::Command {
             argv: vec!["./none".to_owned()],
-            directory: "/".into(),
+            // Nobody can put a file there.
+            directory: "/proc".into(),
             env: std::collections::BTreeMap::new(),
         };
         let checks =
