@@ -51,12 +51,16 @@ impl ComposeExecutor {
             Err(_) if known(&id) => Some(Kept { id, created_at: jiff::Timestamp::MIN, needs: None }),
             Err(_) => None,
         });
+        let home = self.layout.files();
+        let homes = [home.canonicalize().unwrap_or_else(|_| home.clone()), home];
+        // Files of another root have the same name when they have the same content.
+        let is_ours = |source: &String| homes.iter().any(|home| Path::new(source).starts_with(home));
         let files = names(&self.layout.files()).into_iter().filter(|name| is_digest(name));
         let agents: BTreeSet<String> = names(&self.layout.agents()).into_iter().collect();
         Ok(Facts {
             releases: releases.collect(),
             files: files.collect(),
-            mounted: use_of.mounted,
+            mounted: use_of.mounted.into_iter().filter(is_ours).collect(),
             used_images: use_of.images,
             used_agents: agents
                 .iter()
