@@ -345,8 +345,7 @@ impl Drive {
     fn tell_cancel(&self) {
         let notice =
             "asked to stop: the host is told, and goes back to the previous release by itself if it has to";
-        let (code, notice, severity) = ("cancel.asked".to_owned(), notice.to_owned(), Severity::Warning);
-        self.telling.emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity });
+        self.notice("cancel.asked", notice.to_owned(), Severity::Warning);
     }
 
     /// Attaches to the deployment again, by its id.

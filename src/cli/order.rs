@@ -117,15 +117,7 @@ impl Wish {
 
     /// Returns whether this verb asks for `--yes` where the environment wants a confirmation (C12).
     fn wants_confirmation(&self) -> bool {
-        matches!(
-            self.action,
-            Action::Deploy
-                | Action::Rollback { .. }
-                | Action::Up
-                | Action::Down
-                | Action::Restart
-                | Action::Clean
-        )
+        self.action.changes_what_runs()
     }
 
     /// Refuses what is not confirmed; never asks.

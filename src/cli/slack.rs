@@ -18,23 +18,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// Returns whether the ends of a verb are told: of all that can change what runs, and of no other.
 pub(super) fn is_told(action: &Action) -> bool {
-    match action {
-        Action::Deploy
-        | Action::Rollback { .. }
-        | Action::Up
-        | Action::Down
-        | Action::Restart
-        | Action::Clean
-        | Action::Recover => true,
-        Action::Build
-        | Action::Backup
-        | Action::Validate
-        | Action::Status
-        | Action::Health
-        | Action::History
-        | Action::BackupList
-        | Action::Logs(_) => false,
-    }
+    action.changes_what_runs() || *action == Action::Recover
 }
 
 /// Tells an end where `on` asks for it, and returns whether it did.

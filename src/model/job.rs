@@ -128,6 +128,24 @@ impl Action {
         }
     }
 
+    /// Returns whether somebody asks by it that something else runs than before; recovery only ends what was asked.
+    pub fn changes_what_runs(&self) -> bool {
+        match self {
+            Self::Deploy | Self::Rollback { .. } | Self::Up | Self::Down | Self::Restart | Self::Clean => {
+                true
+            }
+            Self::Build
+            | Self::Backup
+            | Self::Recover
+            | Self::Validate
+            | Self::Status
+            | Self::Health
+            | Self::History
+            | Self::BackupList
+            | Self::Logs(_) => false,
+        }
+    }
+
     /// Returns whether the history keeps a record of it: what brings another release live, or tries to.
     pub fn is_recorded(&self) -> bool {
         matches!(self, Self::Deploy | Self::Rollback { .. } | Self::Up | Self::Restart)

@@ -38,12 +38,8 @@ impl Stand {
         let sshd = Sshd::start_with(&SshdOptions { config, ..SshdOptions::default() });
         let (slack, web) = (Slack::open(), Web::start());
         web.on_with("/health", vec![Reply::from(500).body(&harm())]);
-        let host = host
-            .with_env("STAGING_HOST", sshd.address())
-            .with_env("STAGING_PORT", sshd.port().to_string())
-            .with_env("STAGING_USER", sshd.user())
-            .with_env("STAGING_SSH_KEY", sshd.private_key())
-            .with_env("STAGING_HOST_KEY", sshd.host_key_line())
+        let host = sshd
+            .reached_by(host)
             .with_env("SLACK_WEBHOOK", slack.address())
             .with_env("GITHUB_ACTIONS", "true")
             .with_env("GITHUB_ACTOR", HARMFUL.concat().replace('\0', ""))

@@ -115,14 +115,11 @@ impl Stand {
             let passphrase = self.value("PASSPHRASE");
             let key = sshd.private_key_with_passphrase(&passphrase);
             self.key = key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
-            host = host
+            host = sshd
+                .reached_by(host)
                 .with_path_first(self.ssh.path())
-                .with_env("STAGING_HOST", sshd.address())
-                .with_env("STAGING_PORT", sshd.port().to_string())
-                .with_env("STAGING_USER", sshd.user())
                 .with_env("STAGING_SSH_KEY", key)
-                .with_env("STAGING_SSH_KEY_PASSPHRASE", passphrase)
-                .with_env("STAGING_HOST_KEY", sshd.host_key_line());
+                .with_env("STAGING_SSH_KEY_PASSPHRASE", passphrase);
         }
         self.host = host;
         self.configure();

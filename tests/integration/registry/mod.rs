@@ -54,12 +54,7 @@ impl Stand {
         let shim = Shim::docker();
         let path_first = vec![shim.path()];
         let sshd = Sshd::start_with(&SshdOptions { path_first, environment, ..SshdOptions::default() });
-        let host = Host::local()
-            .with_env("STAGING_HOST", sshd.address())
-            .with_env("STAGING_PORT", sshd.port().to_string())
-            .with_env("STAGING_USER", sshd.user())
-            .with_env("STAGING_SSH_KEY", sshd.private_key())
-            .with_env("STAGING_HOST_KEY", sshd.host_key_line());
+        let host = sshd.reached_by(Host::local());
         Self::of(host, Some(sshd), shim, "become: no")
     }
 

@@ -32,12 +32,7 @@ impl Stand {
     }
 
     fn behind(sshd: Sshd) -> Self {
-        let host = Host::local()
-            .with_env("STAGING_HOST", sshd.address())
-            .with_env("STAGING_PORT", sshd.port().to_string())
-            .with_env("STAGING_USER", sshd.user())
-            .with_env("STAGING_SSH_KEY", sshd.private_key())
-            .with_env("STAGING_HOST_KEY", sshd.host_key_line());
+        let host = sshd.reached_by(Host::local());
         let (project, port) = (Project::new(host.app()), free_port());
         write_project(&project, &sshd.dir().join("srv"), port);
         Self { sshd, host, project, port }

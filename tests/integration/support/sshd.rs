@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::host::{furnish_home, remove_dir};
+use super::host::{Host, furnish_home, remove_dir};
 use super::ports::free_port;
 use super::process::{kill_all_of, kill_and_wait, kill_tree, output};
 use super::project::open_temp_dir;
@@ -213,6 +213,15 @@ impl Sshd {
             keygen(&path, &["-N", "", "-C", "stranger"]);
         }
         read(&path)
+    }
+
+    /// The runner's side with all that leads here: host, port, user, key and host key of `staging`.
+    pub(crate) fn reached_by(&self, host: Host) -> Host {
+        host.with_env("STAGING_HOST", self.address())
+            .with_env("STAGING_PORT", self.port().to_string())
+            .with_env("STAGING_USER", self.user())
+            .with_env("STAGING_SSH_KEY", self.private_key())
+            .with_env("STAGING_HOST_KEY", self.host_key_line())
     }
 
     /// The line of known_hosts: `[127.0.0.1]:PORT ssh-ed25519 AAAA…`.
