@@ -118,6 +118,14 @@ impl Layout {
         self.state().join("bin")
     }
 
+    /// Returns the kept agent that this process runs, as a path below the root; empty when it runs another program.
+    pub fn agent_of_this_process(&self) -> String {
+        let program = std::env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
+        let root = std::fs::canonicalize(&self.root).unwrap_or_default();
+        let home = program.parent().and_then(|home| home.strip_prefix(&root).ok());
+        home.and_then(Path::to_str).unwrap_or_default().to_owned()
+    }
+
     /// Returns the file that is given up when the disk is full.
     pub fn ballast(&self) -> PathBuf {
         self.state().join("ballast")

@@ -53,6 +53,9 @@ pub struct Entry {
     pub schema: u32,
     /// Version of the program that wrote it.
     pub tool_version: String,
+    /// Directory below the root of the agent that wrote it and can read it: `state/bin/<version>-<sha256>`.
+    #[serde(default)]
+    pub agent: String,
     /// The job, without secrets and without its bundle.
     pub job: Job,
     /// When it began.
@@ -178,6 +181,7 @@ mod tests {
         Entry {
             schema: SCHEMA,
             tool_version: "0.1.0".into(),
+            agent: "state/bin/0.1.0-00".into(),
             job: crate::model::example_job(),
             started_at: Timestamp::UNIX_EPOCH,
             phase: Phase::Switching,

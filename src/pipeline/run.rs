@@ -116,6 +116,7 @@ impl Run {
         let entry = Entry {
             schema: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: self.layout.agent_of_this_process(),
             job: self.job.without_secrets(),
             started_at: self.started_at,
             phase,
