@@ -9,7 +9,8 @@
 //! MODE: ok | unhealthy (`/health` is 500) | slow (`/health` is 503 for SLOW_MS) | broken (exits 1 at once) | exit:N |
 //! chatty (prints what a log viewer might take for commands) | deaf (SIGTERM does nothing).
 //!
-//! Paths: /health /version /started (when, in ms) /env/NAME /file?PATH /data (GET, POST) /api/… (with UPSTREAM).
+//! Paths: /health /version /started (when, in ms) /env/NAME /file?PATH /data (GET, POST) /count (GET, POST: a line that is
+//! on the disk when it is acknowledged) /api/… (with UPSTREAM).
 use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,6 +92,19 @@ impl Shop {
         }
     }
 
+    fn count(&self, method: &str, body: &[u8]) -> Answer {
+        let file = format!("{}/count", var("DATA", "/data"));
+        if method == "GET" {
+            return fs::read(&file).map_or_else(|_| text(200, ""), |lines| (200, lines));
+        }
+        let line = [body, b"\n"].concat();
+        let opened = fs::OpenOptions::new().create(true).append(true).open(&file);
+        match opened.and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_all())) {
+            Ok(()) => text(200, "counted\n"),
+            Err(e) => text(507, format!("{file}: {e}\n")),
+        }
+    }
+
     fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         if let Some(rest) = path.strip_prefix("/api/") {
             let target = format!("{}/{rest}", var("UPSTREAM", "backend:8000"));
@@ -109,6 +123,7 @@ impl Shop {
             "/version" => text(200, self.setting("version", "VERSION", "0")),
             "/started" => text(200, self.started_ms.to_string()),
             "/data" => self.data(method, body),
+            "/count" => self.count(method, body),
             _ => text(404, "not found\n"),
         }
     }

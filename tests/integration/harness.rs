@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Act, Host, Project, SecondEngine, Shim, Sshd, SshdOptions, User, Web, alive, assert_gapless, base_image,
-    free_port, get, needs, output, post, shop_binary, until,
+    Act, Counter, Host, Machine, Project, SecondEngine, Shim, Sshd, SshdOptions, User, Web, alive,
+    assert_gapless, base_image, free_port, get, needs, output, post, request_at, shop_binary, until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -290,4 +290,40 @@ fn shop_for_build_contexts_is_a_static_program() {
     let told = Command::new("ldd").arg(shop_binary()).output().unwrap();
     let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
     assert!(told.contains("statically linked") || told.contains("not a dynamic executable"), "{told}");
+}
+
+#[test]
+fn a_machine_is_cut_off_killed_and_started_again_and_keeps_its_disks() {
+    needs!("machine");
+    let mut machine = Machine::start();
+    let image = base_image();
+    machine.docker(&["run", "-d", "--restart", "always", "-p", "8000:8000", "-v", "data:/data", &image]);
+    let answers = || request_at(machine.address(8000), "GET", "/health", "").is_ok();
+    until(SOON, "an answer of the shop", answers);
+    let counter = Counter::start(machine.address(8000), 0);
+    until(SOON, "ten numbers", || counter.so_far().acknowledged >= 10);
+    machine.cut();
+    assert!(!listens(&machine), "the connection of SSH is cut");
+    machine.heal();
+    assert!(listens(&machine));
+    machine.does(&["fill"]);
+    let file = machine.seen_from_here(&machine.root_base()).join("file");
+    assert!(std::fs::write(&file, "more").is_err(), "the disk is not full");
+    machine.does(&["free"]);
+    std::fs::write(&file, "more").unwrap();
+    machine.does(&["end-engine", "KILL"]);
+    machine.start_engine();
+    machine.kill();
+    machine.start_again();
+    let before = counter.so_far().acknowledged;
+    until(SOON, "more numbers", || counter.so_far().acknowledged > before + 10);
+    assert_eq!(counter.lost(), Some(Vec::new()));
+    assert_eq!(
+        std::fs::read_to_string(machine.seen_from_here(&machine.root_base()).join("file")).unwrap(),
+        "more"
+    );
+}
+
+fn listens(machine: &Machine) -> bool {
+    std::net::TcpStream::connect_timeout(&machine.address(22), Duration::from_secs(1)).is_ok()
 }

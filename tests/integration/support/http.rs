@@ -1,6 +1,6 @@
-//! The smallest HTTP client that asks loopback ports.
+//! The smallest HTTP client that asks loopback ports, and those of hosts that are made here.
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// An answer: its status, and its body as text.
@@ -20,17 +20,24 @@ pub(crate) fn post(port: u16, path: &str, body: &str) -> Option<Response> {
     request("POST", port, path, body).ok()
 }
 
-/// Sends one request and reads its answer to the end.
+/// Sends one request to loopback and reads its answer to the end.
 pub(crate) fn request(method: &str, port: u16, path: &str, body: &str) -> std::io::Result<Response> {
-    let limit = Some(Duration::from_secs(5));
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(limit)?;
-    stream.set_write_timeout(limit)?;
+    request_at((Ipv4Addr::LOCALHOST, port).into(), method, path, body)
+}
+
+/// Sends one request and reads its answer to the end; nothing of it waits longer than 5 s.
+pub(crate) fn request_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> std::io::Result<Response> {
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let answer = String::from_utf8_lossy(&bytes);

@@ -7,11 +7,13 @@
 
 pub(crate) mod actions;
 pub(crate) mod block_kit;
+mod counter;
 mod engine;
 mod events;
 mod host;
 mod http;
 mod image;
+mod machine;
 mod ports;
 mod process;
 mod project;
@@ -26,11 +28,13 @@ mod wait;
 mod web;
 
 pub(crate) use block_kit::seen;
+pub(crate) use counter::{Counted, Counter};
 pub(crate) use engine::SecondEngine;
 pub(crate) use events::{assert_gapless, validate_event};
 pub(crate) use host::Host;
-pub(crate) use http::{Response, get, post, request};
+pub(crate) use http::{Response, get, post, request, request_at};
 pub(crate) use image::{base_image, shop_binary};
+pub(crate) use machine::Machine;
 pub(crate) use ports::free_port;
 pub(crate) use process::{alive, descendants, kill_all_of, kill_tree, mentioning, output};
 pub(crate) use project::Project;

@@ -13,7 +13,8 @@ macro_rules! needs {
 pub(crate) use needs;
 
 /// Says whether `tool` can be used here. `docker` means an engine that answers, with Compose v2; `dockerd` that a
-/// second engine can be started; `sshd` that one can be started; `root` that we are root; else a program of that name.
+/// second engine can be started; `machine` that a whole machine can; `sshd` that one can be started; `root` that we are
+/// root; else a program of that name.
 ///
 /// # Panics
 /// When the tool is missing and `FFE_TEST_REQUIRE` (names, with commas) lists it.
@@ -42,6 +43,11 @@ fn usable(tool: &str) -> bool {
         }),
         "sshd" => find("sshd").is_some() && find("ssh").is_some() && Path::new("/run/sshd").is_dir(),
         "dockerd" => is_root() && find("dockerd").is_some() && find("ip").is_some(),
+        "machine" => {
+            let programs =
+                ["dockerd", "ip", "iptables", "unshare", "nsenter", "losetup", "mkfs.ext4", "sshd"];
+            usable("docker") && is_root() && programs.iter().all(|program| find(program).is_some())
+        }
         "root" => is_root(),
         program => find(program).is_some(),
     }

@@ -81,8 +81,17 @@ struct Shared {
 impl Web {
     /// Starts a server that answers 404 to everything.
     pub(crate) fn start() -> Self {
+        Self::listening(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts one that hosts of ours can ask, too.
+    pub(crate) fn start_for_all() -> Self {
+        Self::listening(Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn listening(address: Ipv4Addr) -> Self {
         let port = super::ports::free_port();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("listen on a free port");
+        let listener = TcpListener::bind((address, port)).expect("listen on a free port");
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
