@@ -2,41 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer;
 use super::building;
 use super::github::{Front, Github};
+use super::line::Line;
 use super::order::Wish;
 use super::own::{self, Own};
-use super::signals::{Signals, patience};
+use super::signals::Signals;
 use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use crate::agent::protocol::{Frame, Reply, Start};
 use crate::config::{self, Audience, Resolved, Slack, bundle};
-use crate::event::{DeploymentResult, Event, EventKind};
+use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
     Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile,
-    RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
+    RecoveredDeployment, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
-use crate::remote::{self, Agents, Remote, Settings};
+use crate::remote::{self, Agents, Settings};
 use crate::report::slack::Ended;
 use crate::text::Redactor;
 
-/// How long the host gets to acknowledge a cancel (DESIGN section 6).
-const ACKNOWLEDGE: Duration = Duration::from_secs(5);
-/// How often a lost connection is made again, and the wait after the first time; it doubles. Each time has retries of
-/// its own: a host that refuses is given up after about 25 s, one that is silent after minutes.
-const RECONNECTS: u32 = 6;
-const RECONNECT_WAIT: Duration = Duration::from_millis(500);
-/// How long an agent and its connection get to end; what is left then ends with this process.
-const CLOSE: Duration = Duration::from_secs(5);
-
 /// What the host had to say at its end.
-enum Word {
+pub(super) enum Word {
     /// The result of a deployment.
     Result(Box<DeploymentResult>),
     /// The answer of `validate`, or that there is nothing to recover.
@@ -83,40 +75,23 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     exit
 }
 
-struct Drive {
-    wish: Wish,
-    surroundings: Surroundings,
-    telling: Telling,
-    named: Named,
-    redactor: Redactor,
-    github: Option<Github>,
+pub(super) struct Drive {
+    pub(super) wish: Wish,
+    pub(super) surroundings: Surroundings,
+    pub(super) telling: Telling,
+    pub(super) named: Named,
+    pub(super) redactor: Redactor,
+    pub(super) github: Option<Github>,
     /// Whom to tell of the end, also when the configuration is wrong.
-    audience: Audience,
+    pub(super) audience: Audience,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
-    seen: u64,
+    pub(super) seen: u64,
     /// Images that the runner has built and pushed, `repository@sha256:…` by service.
-    built: BTreeMap<String, String>,
-}
-
-/// A connection, and the agent that speaks on it.
-struct Line {
-    remote: Remote,
-    session: Session,
-}
-
-impl Line {
-    /// Ends both, so that nothing of them is left on this machine when we end.
-    async fn close(mut self) {
-        let closed = async {
-            self.session.ended().await;
-            self.remote.close().await;
-        };
-        tokio::time::timeout(CLOSE, closed).await.ok();
-    }
+    pub(super) built: BTreeMap<String, String>,
 }
 
 /// What the host says to a job.
-enum Agreed {
+pub(super) enum Agreed {
     /// It may start, once these images are built.
     MayStart(BuildOrders),
     /// All that was asked for.
@@ -124,9 +99,9 @@ enum Agreed {
 }
 
 /// What is deployed: the job, and where the files of its bundle are.
-struct Load {
-    job: Job,
-    app_dir: PathBuf,
+pub(super) struct Load {
+    pub(super) job: Job,
+    pub(super) app_dir: PathBuf,
 }
 
 impl Drive {
@@ -175,7 +150,7 @@ impl Drive {
     }
 
     /// Says that the host may start, with the images that it shall run.
-    async fn start(&self, session: &mut Session) -> Result<(), Own> {
+    pub(super) async fn start(&self, session: &mut Session) -> Result<(), Own> {
         let start = Start { built: self.built.clone() };
         Ok(session.send(Frame::Start(serde_json::to_vec(&start).unwrap_or_default())).await?)
     }
@@ -242,7 +217,7 @@ impl Drive {
     }
 
     /// Hands the job over, lets the host look at it, and returns what it says.
-    async fn validate(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
+    pub(super) async fn validate(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
         session.send_job(&load.job).await?;
         loop {
             match session.next().await {
@@ -263,136 +238,6 @@ impl Drive {
                 },
             }
         }
-    }
-
-    /// Tells an event of the host that was not told before.
-    fn relay(&mut self, event: &Event) -> bool {
-        let is_new = event.seq > self.seen;
-        if is_new {
-            self.seen = event.seq;
-            self.telling.relay(event);
-        }
-        is_new
-    }
-
-    fn tell_noise(&self, text: String) {
-        if !text.is_empty() {
-            self.telling.emitter.emit(here!(), EventKind::LogLine { source: "agent".to_owned(), text });
-        }
-    }
-
-    /// Follows the host to its last word, over new connections where the old one is lost.
-    async fn follow(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
-        let mut asked: Option<tokio::time::Instant> = None;
-        let (mut futile, mut seen_before) = (0, self.seen);
-        let mut heard = false;
-        loop {
-            let message = tokio::select! {
-                message = line.session.next() => message,
-                () = signals.raised(), if !heard => {
-                    // A second signal changes nothing: the host knows.
-                    heard = true;
-                    asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
-                    self.tell_cancel();
-                    // A connection that is gone shows as a missing acknowledgement.
-                    line.session.send(Frame::Cancel).await.ok();
-                    continue;
-                }
-                () = patience(asked) => return Err(own::unacknowledged(&load.job.deployment_id)),
-            };
-            match message {
-                Message::Event(event) => {
-                    if !self.relay(&event) {
-                        continue;
-                    }
-                    match event.kind {
-                        EventKind::DeploymentFinished { is_final: true, result } => {
-                            return Ok(Word::Result(result));
-                        }
-                        EventKind::CancelRequested { effect } if asked.is_some() => {
-                            return Err(own::acknowledged(&effect));
-                        }
-                        EventKind::Noticed { code, .. } if code == "cancel.late" => asked = None,
-                        _ => {}
-                    }
-                }
-                Message::Reply(reply) => {
-                    if let Reply::Refused { outcome, failure } = *reply {
-                        return Err(Own::of(outcome, failure));
-                    }
-                }
-                Message::Noise(line) => self.tell_noise(line),
-                Message::End if asked.is_some() => return Err(own::unacknowledged(&load.job.deployment_id)),
-                Message::End => {
-                    // An agent that ends at once whenever it is started is as good as none.
-                    futile = if self.seen > seen_before { 0 } else { futile + 1 };
-                    seen_before = self.seen;
-                    if futile > RECONNECTS {
-                        return Err(own::lost(
-                            &load.job.deployment_id,
-                            Some(line.session.lost().await.report()),
-                        ));
-                    }
-                    tokio::select! {
-                        () = signals.raised() => return Err(own::unacknowledged(&load.job.deployment_id)),
-                        found = self.reconnect(line, load) => found?,
-                    }
-                }
-            }
-        }
-    }
-
-    fn tell_cancel(&self) {
-        let notice =
-            "asked to stop: the host is told, and goes back to the previous release by itself if it has to";
-        self.notice("cancel.asked", notice.to_owned(), Severity::Warning);
-    }
-
-    /// Attaches to the deployment again, by its id.
-    async fn reconnect(&mut self, line: &mut Line, load: &Load) -> Result<(), Own> {
-        let cause = line.session.lost().await;
-        let notice =
-            format!("lost sight of the deployment, which goes on by itself; connecting again ({cause})");
-        self.notice("connection.lost", notice, Severity::Warning);
-        let mut wait = RECONNECT_WAIT;
-        let mut last = None;
-        for attempt in 0..RECONNECTS {
-            if attempt > 0 {
-                tokio::time::sleep(wait).await;
-                wait *= 2;
-            }
-            match self.attach_again(&mut line.remote, load).await {
-                Ok(session) => {
-                    line.session = session;
-                    let notice = "connected again; following the deployment".to_owned();
-                    self.notice("connection.back", notice, Severity::Passed);
-                    return Ok(());
-                }
-                // The host has answered: it says how this ends.
-                Err(Own::Ended(outcome, failures)) if outcome != Outcome::Unreachable => {
-                    return Err(Own::Ended(outcome, failures));
-                }
-                Err(Own::Ended(_, failures)) => last = failures.into_iter().next(),
-                Err(left) => return Err(left),
-            }
-        }
-        Err(own::lost(&load.job.deployment_id, last))
-    }
-
-    fn notice(&self, code: &str, notice: String, severity: Severity) {
-        self.telling
-            .emitter
-            .emit(here!(), EventKind::Noticed { code: code.to_owned(), notice, hint: None, severity });
-    }
-
-    /// What the host has is told again from its beginning, and passed over by its numbers. A host that had not begun
-    /// yet asks for the bundle again, and begins.
-    async fn attach_again(&mut self, remote: &mut Remote, load: &Load) -> Result<Session, Own> {
-        let channel = remote.attach().await?;
-        let mut session = Session::open(channel, self.redactor.clone()).await?;
-        self.validate(&mut session, load).await?;
-        self.start(&mut session).await?;
-        Ok(session)
     }
 
     /// Has the last word, where the host had none, and returns the exit code, and what was recovered.

@@ -6,7 +6,9 @@ mod building;
 #[cfg(test)]
 mod documents;
 mod drive;
+mod following;
 mod github;
+mod line;
 mod order;
 mod own;
 mod signals;

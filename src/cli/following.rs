@@ -1,0 +1,158 @@
+//! Follows a deployment on the host to its last word: over new connections where one is lost, and up to a cancel.
+
+use std::time::Duration;
+
+use super::drive::{Drive, Load, Word};
+use super::line::Line;
+use super::own::{self, Own};
+use super::signals::{Signals, patience};
+use crate::agent::protocol::{Frame, Reply};
+use crate::event::{Event, EventKind};
+use crate::here;
+use crate::model::{Outcome, Severity};
+use crate::remote::Remote;
+use crate::remote::session::{Message, Session};
+
+/// How long the host gets to acknowledge a cancel (DESIGN section 6).
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+/// How often a lost connection is made again, and the wait after the first time; it doubles. Each time has retries of
+/// its own: a host that refuses is given up after about 25 s, one that is silent after minutes.
+const RECONNECTS: u32 = 6;
+const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+
+impl Drive {
+    /// Tells an event of the host that was not told before.
+    pub(super) fn relay(&mut self, event: &Event) -> bool {
+        let is_new = event.seq > self.seen;
+        if is_new {
+            self.seen = event.seq;
+            self.telling.relay(event);
+        }
+        is_new
+    }
+
+    pub(super) fn tell_noise(&self, text: String) {
+        if !text.is_empty() {
+            self.telling.emitter.emit(here!(), EventKind::LogLine { source: "agent".to_owned(), text });
+        }
+    }
+
+    /// Follows the host to its last word, over new connections where the old one is lost.
+    pub(super) async fn follow(
+        &mut self,
+        line: &mut Line,
+        load: &Load,
+        signals: &mut Signals,
+    ) -> Result<Word, Own> {
+        let mut asked: Option<tokio::time::Instant> = None;
+        let (mut futile, mut seen_before) = (0, self.seen);
+        let mut heard = false;
+        loop {
+            let message = tokio::select! {
+                message = line.session.next() => message,
+                () = signals.raised(), if !heard => {
+                    // A second signal changes nothing: the host knows.
+                    heard = true;
+                    asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
+                    self.tell_cancel();
+                    // A connection that is gone shows as a missing acknowledgement.
+                    line.session.send(Frame::Cancel).await.ok();
+                    continue;
+                }
+                () = patience(asked) => return Err(own::unacknowledged(&load.job.deployment_id)),
+            };
+            match message {
+                Message::Event(event) => {
+                    if !self.relay(&event) {
+                        continue;
+                    }
+                    match event.kind {
+                        EventKind::DeploymentFinished { is_final: true, result } => {
+                            return Ok(Word::Result(result));
+                        }
+                        EventKind::CancelRequested { effect } if asked.is_some() => {
+                            return Err(own::acknowledged(&effect));
+                        }
+                        EventKind::Noticed { code, .. } if code == "cancel.late" => asked = None,
+                        _ => {}
+                    }
+                }
+                Message::Reply(reply) => {
+                    if let Reply::Refused { outcome, failure } = *reply {
+                        return Err(Own::of(outcome, failure));
+                    }
+                }
+                Message::Noise(line) => self.tell_noise(line),
+                Message::End if asked.is_some() => return Err(own::unacknowledged(&load.job.deployment_id)),
+                Message::End => {
+                    // An agent that ends at once whenever it is started is as good as none.
+                    futile = if self.seen > seen_before { 0 } else { futile + 1 };
+                    seen_before = self.seen;
+                    if futile > RECONNECTS {
+                        return Err(own::lost(
+                            &load.job.deployment_id,
+                            Some(line.session.lost().await.report()),
+                        ));
+                    }
+                    tokio::select! {
+                        () = signals.raised() => return Err(own::unacknowledged(&load.job.deployment_id)),
+                        found = self.reconnect(line, load) => found?,
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_cancel(&self) {
+        let notice =
+            "asked to stop: the host is told, and goes back to the previous release by itself if it has to";
+        self.notice("cancel.asked", notice.to_owned(), Severity::Warning);
+    }
+
+    /// Attaches to the deployment again, by its id.
+    async fn reconnect(&mut self, line: &mut Line, load: &Load) -> Result<(), Own> {
+        let cause = line.session.lost().await;
+        let notice =
+            format!("lost sight of the deployment, which goes on by itself; connecting again ({cause})");
+        self.notice("connection.lost", notice, Severity::Warning);
+        let mut wait = RECONNECT_WAIT;
+        let mut last = None;
+        for attempt in 0..RECONNECTS {
+            if attempt > 0 {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            match self.attach_again(&mut line.remote, load).await {
+                Ok(session) => {
+                    line.session = session;
+                    let notice = "connected again; following the deployment".to_owned();
+                    self.notice("connection.back", notice, Severity::Passed);
+                    return Ok(());
+                }
+                // The host has answered: it says how this ends.
+                Err(Own::Ended(outcome, failures)) if outcome != Outcome::Unreachable => {
+                    return Err(Own::Ended(outcome, failures));
+                }
+                Err(Own::Ended(_, failures)) => last = failures.into_iter().next(),
+                Err(left) => return Err(left),
+            }
+        }
+        Err(own::lost(&load.job.deployment_id, last))
+    }
+
+    fn notice(&self, code: &str, notice: String, severity: Severity) {
+        self.telling
+            .emitter
+            .emit(here!(), EventKind::Noticed { code: code.to_owned(), notice, hint: None, severity });
+    }
+
+    /// What the host has is told again from its beginning, and passed over by its numbers. A host that had not begun
+    /// yet asks for the bundle again, and begins.
+    async fn attach_again(&mut self, remote: &mut Remote, load: &Load) -> Result<Session, Own> {
+        let channel = remote.attach().await?;
+        let mut session = Session::open(channel, self.redactor.clone()).await?;
+        self.validate(&mut session, load).await?;
+        self.start(&mut session).await?;
+        Ok(session)
+    }
+}
