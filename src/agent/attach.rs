@@ -21,8 +21,8 @@ use crate::host::docker::Docker;
 use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::model::{
-    Action, BuildOrders, DeploymentId, FailureReport, Job, Outcome, RecoverAnswer, Release, Severity, Stage,
-    ValidateAnswer,
+    Action, BuildOrders, DeploymentId, ErrorKind, FailureReport, Job, Outcome, RecoverAnswer, Release,
+    ReleaseId, ReleaseSource, Severity, Stage, ValidateAnswer,
 };
 use crate::text::Redactor;
 
@@ -80,7 +80,7 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     if job.action != Action::Validate && layout.events(&job.deployment_id).exists() {
         return follow_again(link, &job, &layout).await;
     }
-    let visit = Visit::new(&job, &layout);
+    let mut visit = Visit::new(&job, &layout);
     if job.action != Action::Validate {
         let recovered = make_way(link, &job, &layout, &visit.emitter).await?;
         if job.action == Action::Recover {
@@ -89,12 +89,14 @@ async fn serve(link: &mut Link, job: Job) -> Served {
             return Ok(());
         }
     }
+    visit.current = layout.current_release();
     let current = match current_release(&layout) {
         // Deploying is what mends a release that is not whole; the worker says so.
         Err(_) if job.action.brings_bundle(layout.in_place().is_some()) => None,
         current => current?,
     };
     let staged = visit.stage(link, current.as_ref()).await?;
+    visit.tell_current(current.as_ref());
     let Looked { findings, builds, compose } = visit.look(staged.as_ref(), current).await;
     let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
     if job.action == Action::Validate {
@@ -118,12 +120,23 @@ fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
     Ok(layout.current_release().map(|id| compose_executor::load(layout, &id)).transpose()?)
 }
 
+/// What was found out is not about what runs now.
+fn changed_meanwhile(layout: &Layout) -> Refusal {
+    let now = layout.current_release().map_or_else(|| "none".to_owned(), |id| id.to_string());
+    let message =
+        format!("another deployment came in between (the current release is {now} now); nothing was touched");
+    let failure = FailureReport::new(ErrorKind::DeploymentError, "release.changed", message);
+    Refusal::of(failure.hint("run this again: it is then compared with that release"))
+}
+
 /// One job on its way to its start.
 struct Visit<'a> {
     job: &'a Job,
     layout: &'a Layout,
     emitter: Emitter,
     prelude: Prelude,
+    /// What was current when the job was looked at.
+    current: Option<ReleaseId>,
 }
 
 impl<'a> Visit<'a> {
@@ -131,7 +144,7 @@ impl<'a> Visit<'a> {
         let prelude = Prelude { redactor: redactor_of(job), ..Prelude::default() };
         let context = context_of(job);
         let emitter = Emitter::new(context, 0, Stage::Validating, Box::new(prelude.clone()));
-        Self { job, layout, emitter, prelude }
+        Self { job, layout, emitter, prelude, current: None }
     }
 
     async fn stage(&self, link: &mut Link, current: Option<&Release>) -> Result<Option<Staged>, Refusal> {
@@ -145,6 +158,16 @@ impl<'a> Visit<'a> {
         let files = self.job.bundle.entries.len() as u64;
         self.emitter.emit(here!(), EventKind::BundleReceived { files, sent_files, sent_bytes });
         Ok(Some(staged))
+    }
+
+    /// Tells the runner what its files would replace: it may know which of the two is newer, and thinks meanwhile.
+    fn tell_current(&self, current: Option<&Release>) {
+        let replaces = !matches!(self.job.action, Action::Build)
+            && self.job.action.brings_bundle(self.layout.in_place().is_some());
+        if let Some(release) = current.filter(|of| replaces && of.source == ReleaseSource::Deployed) {
+            let (id, version, commit) = (release.id.clone(), release.version.clone(), release.commit.clone());
+            reply(&Reply::Current { release: id, version, commit });
+        }
     }
 
     /// Asks everything that can be asked without changing anything, and tells what was found.
@@ -169,6 +192,9 @@ impl<'a> Visit<'a> {
         };
         let built = start.unwrap_or_default().built;
         wait_for_lease(self.layout, &self.emitter).await?;
+        if self.layout.current_release() != self.current {
+            return Err(changed_meanwhile(self.layout));
+        }
         let write = |error: atomic::WriteError| Refusal::from(ExecutorError::Write(error));
         self.layout.make().map_err(write)?;
         let id = &self.job.deployment_id;

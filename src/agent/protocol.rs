@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::event::Cleaner;
-use crate::model::{BuildOrders, FailureReport, Finding, Outcome};
+use crate::model::{BuildOrders, FailureReport, Finding, Outcome, ReleaseId};
 use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
@@ -159,6 +159,15 @@ pub enum Reply {
         /// SHA-256, hex.
         digests: Vec<String>,
     },
+    /// What would be replaced, before [`Reply::Ready`]; not said where nothing runs that we deployed.
+    Current {
+        /// Its release.
+        release: ReleaseId,
+        /// Its label.
+        version: String,
+        /// The commit that it was made of, when that is known.
+        commit: Option<String>,
+    },
     /// All of the host's findings; nothing has been changed.
     Ready {
         /// Whether [`Frame::Start`] makes sense.
@@ -204,6 +213,10 @@ impl Reply {
             }
             Self::Answer { answer } => cleaner.answer(answer),
             Self::Line { text } => cleaner.log_line(text),
+            Self::Current { version, commit, release: _ } => {
+                cleaner.log_line(version);
+                commit.iter_mut().for_each(|commit| cleaner.log_line(commit));
+            }
             Self::Refused { failure, outcome: _ } => cleaner.failure(failure),
             Self::Hello { version, facts, protocol: _ } => {
                 let HostFacts { hostname, user, architecture } = facts;

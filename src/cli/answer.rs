@@ -13,7 +13,7 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, HealthAnswer, Overall, RecoverAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, HealthAnswer, Overall, RecoverAnswer,
     RecoveredDeployment, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
@@ -42,6 +42,16 @@ pub(super) async fn look(wish: Wish) -> Exit {
         }
         Err((exit, failure)) => fail(wish.action.verb(), &failure, exit, github.as_ref()),
     }
+}
+
+/// Adds what the runner found itself to the host's answer to `validate`.
+pub(super) fn with_finding(answer: Value, finding: Option<Finding>) -> Value {
+    let (Some(finding), Ok(mut found)) = (finding, serde_json::from_value::<ValidateAnswer>(answer.clone()))
+    else {
+        return answer;
+    };
+    found.findings.push(finding);
+    serde_json::to_value(ValidateAnswer::of(found.findings)).unwrap_or(answer)
 }
 
 async fn ask(

@@ -168,6 +168,17 @@ pub(super) struct OperateArgs {
     pub target: TargetArgs,
 }
 
+/// What is refused unless it is said.
+#[derive(Args, Clone, Copy)]
+pub(super) struct AcceptArgs {
+    /// Deploy although a newer commit runs
+    #[arg(long, env = "FFE_DEPLOY_ALLOW_OLDER", hide_env_values = true)]
+    pub allow_older: bool,
+    /// Deploy although somebody changed the host behind the last recorded release; what they changed is replaced
+    #[arg(long, env = "FFE_DEPLOY_ACCEPT_DRIFT", hide_env_values = true)]
+    pub accept_drift: bool,
+}
+
 /// Arguments of `deploy`.
 #[derive(Args, Clone)]
 pub(super) struct DeployArgs {
@@ -185,6 +196,8 @@ pub(super) struct DeployArgs {
     #[arg(hide_possible_values = true, env = "FFE_DEPLOY_ADOPT", hide_env_values = true)]
     pub adopt: Option<AdoptWord>,
     #[command(flatten)]
+    pub accept: AcceptArgs,
+    #[command(flatten)]
     pub operate: OperateArgs,
 }
 
@@ -194,6 +207,8 @@ pub(super) struct ValidateArgs {
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
+    #[command(flatten)]
+    pub accept: AcceptArgs,
     #[command(flatten)]
     pub target: TargetArgs,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::ancestry::{self, Coming, Running};
 use super::answer;
 use super::building;
 use super::github::{Front, Github};
@@ -19,8 +20,8 @@ use crate::config::{self, Audience, Resolved, Slack, bundle};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
-    Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Job, Outcome, Placement, Profile,
-    RecoveredDeployment, Stage, StageOutcome, ValidateAnswer,
+    Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Finding, Job, Outcome, Placement,
+    Profile, RecoveredDeployment, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
 use crate::remote::{self, Agents, Settings};
@@ -219,6 +220,7 @@ impl Drive {
     /// Hands the job over, lets the host look at it, and returns what it says.
     pub(super) async fn validate(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
         session.send_job(&load.job).await?;
+        let mut order = None;
         loop {
             match session.next().await {
                 Message::Event(event) => {
@@ -230,14 +232,36 @@ impl Drive {
                     Reply::Lacks { digests } => {
                         session.send_bundle(&load.app_dir, &load.job.bundle, &digests).await?;
                     }
-                    Reply::Ready { passed: true, builds, .. } => return Ok(Agreed::MayStart(builds)),
-                    Reply::Ready { findings, .. } => return Err(own::refused(&findings)),
-                    Reply::Answer { answer } => return Ok(Agreed::Answered(answer)),
+                    Reply::Current { release, version, commit } => {
+                        order = self.judge_order(&Running { release, version, commit }, load).await;
+                    }
+                    Reply::Ready { passed, mut findings, builds } => {
+                        findings.extend(order);
+                        if passed && !own::is_refused(&findings) {
+                            return Ok(Agreed::MayStart(builds));
+                        }
+                        return Err(own::refused(&findings));
+                    }
+                    Reply::Answer { answer } => {
+                        return Ok(Agreed::Answered(answer::with_finding(answer, order)));
+                    }
                     Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
                     Reply::Hello { .. } | Reply::Started { .. } | Reply::Line { .. } => {}
                 },
             }
         }
+    }
+
+    /// Asks whether the job's commit comes after the one that runs, and tells what is found.
+    async fn judge_order(&self, running: &Running, load: &Load) -> Option<Finding> {
+        let (job, allow_older) = (&load.job, self.wish.allow_older);
+        let (version, commit) = (job.version.label.as_str(), job.bundle.commit.as_deref());
+        let coming = Coming { action: &job.action, directory: &load.app_dir, version, commit, allow_older };
+        let found = ancestry::judge(running, &coming, &self.surroundings).await;
+        if let Some(finding) = found.clone() {
+            self.telling.emitter.emit(here!(), EventKind::FindingReported { finding });
+        }
+        found
     }
 
     /// Has the last word, where the host had none, and returns the exit code, and what was recovered.

@@ -1,5 +1,6 @@
 //! The command line: arguments → library → exit code. One file per kind of verb.
 
+mod ancestry;
 mod answer;
 mod args;
 mod building;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use std::time::Duration;
 
-use super::args::{BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
+use super::args::{AcceptArgs, BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
 use crate::model::{
@@ -31,6 +31,8 @@ pub(super) struct Wish {
     pub deployment_id: Option<DeploymentId>,
     /// Longest time of the whole, when given.
     pub timeout: Option<Duration>,
+    /// Whether an older commit may replace a newer one.
+    pub allow_older: bool,
     /// Switches for the host.
     pub options: Options,
 }
@@ -46,6 +48,7 @@ impl Wish {
             yes: false,
             deployment_id: None,
             timeout: None,
+            allow_older: false,
             options: Options::default(),
         }
     }
@@ -60,13 +63,18 @@ impl Wish {
     /// The wish of `deploy`.
     pub(super) fn deploy(args: &DeployArgs) -> Self {
         let adopt = args.adopt.map(Into::into);
-        let options = Options { no_cache: args.no_cache, skip_backup: args.skip_backup, adopt };
-        Self { version: args.version.clone(), options, ..Self::operate(&args.operate, Action::Deploy) }
+        let AcceptArgs { allow_older, accept_drift } = args.accept;
+        let options = Options { no_cache: args.no_cache, skip_backup: args.skip_backup, adopt, accept_drift };
+        let version = args.version.clone();
+        Self { version, allow_older, options, ..Self::operate(&args.operate, Action::Deploy) }
     }
 
     /// The wish of `validate`.
     pub(super) fn validate(args: &ValidateArgs) -> Self {
-        Self { version: args.version.clone(), ..Self::look(&args.target, Action::Validate) }
+        let AcceptArgs { allow_older, accept_drift } = args.accept;
+        let options = Options { accept_drift, ..Options::default() };
+        let version = args.version.clone();
+        Self { version, allow_older, options, ..Self::look(&args.target, Action::Validate) }
     }
 
     /// The wish of `build`.

@@ -35,6 +35,11 @@ impl From<SessionError> for Own {
     }
 }
 
+/// Returns whether any finding stops the deployment.
+pub(super) fn is_refused(findings: &[crate::model::Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
 /// Findings that stop the deployment.
 pub(super) fn refused(findings: &[crate::model::Finding]) -> Own {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);

@@ -24,13 +24,15 @@ pub(super) fn look(directory: &Path) -> Git {
     }
 }
 
+/// Settings under which a checkout's own configuration starts nothing. In CI containers the checkout belongs to another
+/// user; reading it is what the job is for.
+pub const HARDENED: [&str; 4] =
+    ["safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false"];
+
 /// Runs git in a directory: its output, nothing when it failed, or why it could not be started.
 pub(super) fn run(directory: &Path, args: &[&str]) -> io::Result<Option<Vec<u8>>> {
     let mut command = Command::new("git");
-    // In CI containers the checkout belongs to another user; reading it is what the job is for.
-    for setting in
-        ["safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false"]
-    {
+    for setting in HARDENED {
         command.args(["-c", setting]);
     }
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"] {

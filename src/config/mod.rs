@@ -38,7 +38,7 @@ use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variab
 use crate::text::Secret;
 
 pub use duration::timeout;
-pub use git::describe;
+pub use git::{HARDENED, describe};
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;

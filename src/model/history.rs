@@ -35,6 +35,9 @@ pub struct HistoryRecord {
     pub outcome: Outcome,
     /// Release that it was to bring live, whether or not it did.
     pub release: Option<ReleaseId>,
+    /// Commit of that release, when it is known.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// Release that ran before.
     pub previous_release: Option<ReleaseId>,
     /// Release that was put back after a failure.
@@ -80,6 +83,7 @@ impl HistoryRecord {
             verb: String::new(),
             outcome,
             release: None,
+            commit: None,
             previous_release: None,
             rolled_back_to: None,
             reason: None,

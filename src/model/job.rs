@@ -261,6 +261,9 @@ pub struct Options {
     pub skip_backup: bool,
     /// Take over a running app.
     pub adopt: Option<Adopt>,
+    /// Go on although somebody changed the host.
+    #[serde(default)]
+    pub accept_drift: bool,
 }
 
 /// What `--adopt` says.

@@ -17,6 +17,9 @@ pub struct Release {
     pub id: ReleaseId,
     /// Label given by the job, or `git describe`.
     pub version: String,
+    /// Commit of the project that it was made of, when git knew one; absent where git knew none.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// Digest of everything that makes it: model, files, environment, build inputs, image ids.
     pub digest: String,
     /// Digest of what the job gave, known before anything is pulled or built.

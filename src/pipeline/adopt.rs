@@ -134,6 +134,7 @@ impl Run {
         Release {
             schema: 1,
             version: format!("before ffe-deploy ({id})"),
+            commit: None,
             id,
             digest: digest.clone(),
             inputs_digest: digest,

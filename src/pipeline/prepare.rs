@@ -258,6 +258,7 @@ impl Run {
             schema: 1,
             id,
             version: self.job.version.label.clone(),
+            commit: self.job.bundle.commit.clone(),
             digest: digest::of_release(&inputs_digest, &images),
             inputs_digest,
             created_at: jiff::Timestamp::now(),

@@ -197,7 +197,10 @@ impl Run {
             }
             _ => None,
         };
+        let brought = target.as_ref().and_then(|id| self.executor.load(id).ok());
+        let commit = brought.and_then(|release| release.commit);
         HistoryRecord {
+            commit,
             version: result.version.clone().unwrap_or_default(),
             verb: result.verb.clone(),
             release: target,

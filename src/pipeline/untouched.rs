@@ -61,6 +61,7 @@ pub(super) mod tests {
             schema: 1,
             id: "deploy-1".parse().unwrap(),
             version: "1".into(),
+            commit: None,
             digest: String::new(),
             inputs_digest: String::new(),
             created_at: jiff::Timestamp::UNIX_EPOCH,

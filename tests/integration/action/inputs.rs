@@ -39,6 +39,8 @@ fn each_input_reaches_the_program_and_only_once() {
         ("no-cache", "True"),
         ("skip-backup", "TRUE"),
         ("adopt", "no-rollback"),
+        ("allow-older", "true"),
+        ("accept-drift", "true"),
         ("args", "--output\r\n\n--tail=3 and more\n"),
     ];
     let values: Vec<(String, String)> = declared("inputs")
@@ -57,9 +59,11 @@ fn each_input_reaches_the_program_and_only_once() {
         let reached = match *name {
             "environment" | "command" | "args" | "binary" => continue,
             "slack-webhook" => "SLACK_WEBHOOK".to_owned(),
+            "github-token" => "GITHUB_TOKEN".to_owned(),
             name => format!("FFE_DEPLOY_{}", name.replace('-', "_").to_uppercase()),
         };
-        let wanted = if ["yes", "no-cache", "skip-backup"].contains(name) { "true" } else { value };
+        let switches = ["yes", "no-cache", "skip-backup", "allow-older", "accept-drift"];
+        let wanted = if switches.contains(name) { "true" } else { value };
         assert_eq!(variable(&ended, &reached), Some(wanted), "{name}");
     }
     assert!(!ended.stdout.contains("FFE_INPUT_") && !ended.stdout.contains("FFE_BINARY"), "{}", ended.told());

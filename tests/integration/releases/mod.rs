@@ -4,6 +4,7 @@ mod files;
 mod images;
 mod in_place;
 mod layout;
+mod order;
 mod projects;
 mod rollback;
 mod room;
