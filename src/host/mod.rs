@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod ballast;
+pub mod change;
 pub mod children;
 pub mod clock;
 pub mod compose;

@@ -2,7 +2,6 @@
 //! registry (DESIGN section 6, images). Changes go through the `docker` CLI.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,14 +9,12 @@ use super::{ComposeExecutor, ExecutorError, Site};
 use crate::event::{EventKind, ImageHow};
 use crate::executor::registry::{Refused, Wanted};
 use crate::here;
+use crate::host::change::{self, Change};
 use crate::host::docker_config::DockerConfig;
-use crate::host::process::{self, Command, ProcessError};
+use crate::host::process::ProcessError;
 use crate::model::compose::{ComposeModel, Service};
 use crate::model::reference;
 use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, RegistryLogin, Release, Severity};
-
-/// Longest build of one image.
-const BUILD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// What the image stages need to know of the release in the making.
 pub struct ImageWork<'a> {
@@ -235,17 +232,10 @@ impl ComposeExecutor {
         name: &str,
         service: &Service,
     ) -> Result<(), ExecutorError> {
-        let mut command = self.compose.command(&work.site.call()).arg("build");
-        if work.no_cache {
-            command = command.arg("--no-cache");
-        }
-        let command = command.arg(name).env("BUILDKIT_PROGRESS", "plain").deadline(BUILD_DEADLINE);
-        let command = match work.login {
-            Some(login) => login.used_by(command),
-            None => command,
-        };
+        let (site, no_cache, login) = (work.site.call(), work.no_cache, work.login);
+        let change = Change::Build { site, service: name, no_cache, login };
         let source = format!("build {name}");
-        process::run(&command, |_, line| self.say_line(&source, line))
+        change::carry_out(&change, &self.compose, &mut |line| self.say_line(&source, line))
             .await
             .map_err(|source| ExecutorError::Build { service: name.to_owned(), source })?;
         let reference = work.reference(name, service);
@@ -322,8 +312,7 @@ impl ComposeExecutor {
         let short = hex.get(..12).unwrap_or(hex);
         let pin = format!("ffe-deploy/{}/{}:{short}", path_part(project), path_part(service));
         if self.docker.image(&pin).await?.is_none_or(|found| found.id != facts.id) {
-            let command = Command::new("docker").args(["tag", facts.id.as_str(), pin.as_str()]);
-            process::output(&command)
+            self.quietly(&Change::Tag { image: &facts.id, tag: &pin })
                 .await
                 .map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{ComposeExecutor, ExecutorError};
 use crate::executor::registry::{Refused, Wanted};
+use crate::host::change::Change;
 use crate::host::docker::{Docker, DockerError};
 use crate::host::docker_config::DockerConfig;
-use crate::host::process::{self, Command};
 use crate::model::{PinnedImage, RegistryLogin, Release};
 
 /// Returns the images of a release that are no longer on the host, by service.
@@ -37,8 +37,7 @@ impl ComposeExecutor {
             {
                 continue;
             }
-            let command = Command::new("docker").args(["tag", image.id.as_str(), image.pin.as_str()]);
-            process::output(&command)
+            self.quietly(&Change::Tag { image: &image.id, tag: &image.pin })
                 .await
                 .map_err(|source| ExecutorError::Tool { what: "pin an image", source })?;
         }

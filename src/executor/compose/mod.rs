@@ -14,7 +14,6 @@ mod scene;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use images::ImageWork;
 pub use orders::build_orders;
@@ -26,18 +25,14 @@ use crate::executor::variables::{Resolved, VariablesError};
 use crate::health::{Check, HealthError, ServiceFacts, plan_checks};
 use crate::here;
 use crate::host::atomic::WriteError;
+use crate::host::change::{self, Change};
 use crate::host::compose::{Call, Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
-use crate::host::process::{self, Command, ProcessError, Stream};
+use crate::host::process::{Finished, ProcessError};
 use crate::model::compose::ComposeModel;
 use crate::model::{ContainerFacts, Environment, ErrorKind, FailureReport, HealthSpec, Release, ReleaseId};
 use crate::text::{Redactor, harmless};
-
-/// Longest `up`: `depends_on: service_healthy` waits inside it (DESIGN, the deadline of `deploying`).
-const UP_DEADLINE: Duration = Duration::from_secs(600);
-/// Longest `down`, `stop` or `rm`.
-const DOWN_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Why a release could not be prepared or applied.
 #[derive(Debug, thiserror::Error)]
@@ -315,15 +310,10 @@ impl ComposeExecutor {
     /// Compose fails: some services may have changed.
     pub async fn up(&self, site: &Site, model: &ComposeModel, force: &[String]) -> Result<(), ExecutorError> {
         self.remove_inactive(site, model).await?;
-        let base = || {
-            let command = self.compose.command(&site.call());
-            command.args(["up", "-d", "--no-build", "--pull", "never", "--remove-orphans", "--quiet-pull"])
-        };
         if !force.is_empty() {
-            let command = base().args(["--force-recreate", "--no-deps"]).args(force);
-            self.tool("docker compose up", "recreate services", command.deadline(UP_DEADLINE)).await?;
+            self.tool("recreate services", &Change::Up { site: site.call(), force }).await?;
         }
-        self.tool("docker compose up", "start the services", base().deadline(UP_DEADLINE)).await
+        self.tool("start the services", &Change::Up { site: site.call(), force: &[] }).await
     }
 
     /// Compose leaves containers of services alone that are in the file but not in the active profiles (tried).
@@ -343,8 +333,7 @@ impl ComposeExecutor {
             return Ok(());
         }
         self.stop(ids).await?;
-        let remove = Command::new("docker").args(["rm", "--force"]).args(ids).deadline(DOWN_DEADLINE);
-        self.tool("docker rm", "remove containers", remove).await
+        self.tool("remove containers", &Change::Remove(ids)).await
     }
 
     /// Stops containers by id; they stay for inspection.
@@ -355,8 +344,7 @@ impl ComposeExecutor {
         if ids.is_empty() {
             return Ok(());
         }
-        let stop = Command::new("docker").arg("stop").args(ids).deadline(DOWN_DEADLINE);
-        self.tool("docker stop", "stop containers", stop).await
+        self.tool("stop containers", &Change::Stop(ids)).await
     }
 
     /// Stops everything of the project, whatever its profile; volumes stay.
@@ -365,16 +353,20 @@ impl ComposeExecutor {
     /// Compose fails.
     pub async fn down(&self, site: &Site, more: &[&str]) -> Result<(), ExecutorError> {
         let everything = Site { profiles: vec!["*".to_owned()], ..site.clone() };
-        let command = self.compose.command(&everything.call()).arg("down").args(more.iter().copied());
-        let command = command.arg("--remove-orphans").deadline(DOWN_DEADLINE);
-        self.tool("docker compose down", "stop the services", command).await
+        self.tool("stop the services", &Change::Down { site: everything.call(), more }).await
     }
 
-    async fn tool(&self, source: &str, what: &'static str, command: Command) -> Result<(), ExecutorError> {
-        process::run(&command, |_: Stream, line| self.say_line(source, line))
+    /// Makes a change, and tells what the tool says meanwhile.
+    async fn tool(&self, what: &'static str, change: &Change<'_>) -> Result<(), ExecutorError> {
+        change::carry_out(change, &self.compose, &mut |line| self.say_line(change.name(), line))
             .await
             .map(drop)
             .map_err(|source| ExecutorError::Tool { what, source })
+    }
+
+    /// Makes a change whose tool says nothing worth telling.
+    pub(in crate::executor) async fn quietly(&self, change: &Change<'_>) -> Result<Finished, ProcessError> {
+        change::carry_out(change, &self.compose, &mut |_| {}).await
     }
 
     /// Tells a line of a tool, harmless and redacted.

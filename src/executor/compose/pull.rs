@@ -8,12 +8,11 @@ use super::ComposeExecutor;
 use crate::event::EventKind;
 use crate::executor::registry::{Fault, WAITS};
 use crate::here;
+use crate::host::change::{self, Change};
 use crate::host::docker_config::DockerConfig;
-use crate::host::process::{self, Command, Finished, ProcessError};
+use crate::host::process::{Finished, ProcessError};
 use crate::model::Severity;
 
-/// Longest pull of one image.
-const DEADLINE: Duration = Duration::from_secs(60 * 60);
 /// Longest wait for a registry's first answer: which layers the image has.
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
 /// Longest wait for the next news of a layer. Docker tells none while one is on its way.
@@ -48,22 +47,18 @@ impl ComposeExecutor {
         reference: &str,
         login: Option<&DockerConfig>,
     ) -> Result<Finished, ProcessError> {
-        let command = Command::new("docker").args(["pull", reference]).deadline(DEADLINE);
-        let shown = command.shown();
-        let command = match login {
-            Some(login) => login.used_by(command),
-            None => command,
-        };
+        let change = Change::Pull { reference, login };
         let layers = Mutex::new(Layers::new());
-        let pulled = process::run(&command, |_, line| {
+        let mut on_line = |line: &str| {
             let is_news = layers.lock().unwrap_or_else(PoisonError::into_inner).take(line);
             if !is_news {
-                self.say_line("docker pull", line);
+                self.say_line(change.name(), line);
             }
-        });
+        };
+        let pulled = change::carry_out(&change, &self.compose, &mut on_line);
         tokio::select! {
             ended = pulled => ended,
-            deadline = self.watch(reference, &layers) => Err(ProcessError::Deadline { shown, deadline }),
+            deadline = self.watch(reference, &layers) => Err(ProcessError::Deadline { shown: change.command(&self.compose).shown(), deadline }),
         }
     }
 

@@ -5,15 +5,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::{Choice, Facts, Kept};
 use crate::executor::compose::{ComposeExecutor, ExecutorError};
-use crate::host::process::{self, Command, ProcessError};
+use crate::host::change::Change;
+use crate::host::process::ProcessError;
 use crate::model::ReleaseId;
 
-/// Longest removal of one tag of an image.
-const UNTAG_DEADLINE: Duration = Duration::from_secs(120);
 /// What is being removed is called so first: a release that is half gone must not be found.
 const GOING: &str = ".going-";
 /// What `docker image rm` says of an image that went with its last tag.
@@ -98,10 +96,9 @@ impl ComposeExecutor {
         for (tag, id) in tags {
             let Ok(found) = self.docker.image(tag).await else { return false };
             let Some(image) = found.filter(|image| image.id == *id) else { continue };
-            let command = Command::new("docker").args(["image", "rm", tag.as_str()]).deadline(UNTAG_DEADLINE);
-            match process::output(&command).await {
-                Ok(said) => {
-                    let is_gone = said.lines().any(|line| line.strip_prefix(DELETED) == Some(id));
+            match self.quietly(&Change::Untag(tag)).await {
+                Ok(finished) => {
+                    let is_gone = finished.stdout.lines().any(|line| line.strip_prefix(DELETED) == Some(id));
                     pruned.image_bytes += if is_gone { image.size_bytes } else { 0 };
                     pruned.tags.push(tag.clone());
                 }
