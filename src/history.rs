@@ -4,13 +4,13 @@
 //! stages or events; what a record holds is [`crate::model::HistoryRecord`].
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::host::{atomic, seam};
 use crate::model::{
     AppName, EnvironmentName, ErrorKind, FailureReport, HistoryEntry, HistoryRecord, HistoryStatus, Outcome,
     ReleaseId,
@@ -61,10 +61,12 @@ pub fn write(directory: &Path, record: &HistoryRecord) -> Result<PathBuf, Histor
         let path = path.to_owned();
         move |source| HistoryError::Write { path, source }
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
+    atomic::make_directory(directory, 0o700).map_err(|error| failed(directory)(error.source))?;
+    seam::about_to_change("write", &directory.join(file_name(record, 0)));
     let mut file = written(directory, record).map_err(failed(directory))?;
     for later in 0..NAMES_TRIED {
         let path = directory.join(file_name(record, later));
+        seam::about_to_change("replace", &path);
         match file.persist_noclobber(&path) {
             Ok(_) => {
                 File::open(directory).and_then(|dir| dir.sync_all()).map_err(failed(directory))?;

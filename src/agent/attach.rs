@@ -208,7 +208,7 @@ impl<'a> Visit<'a> {
         let order = Order { job, staged: staged_app, compose, recover: false };
         if let Err(error) = guard::launch(self.layout, &order) {
             // It was never started: the next job of this id must not take its log for that of a deployment.
-            std::fs::remove_dir_all(self.layout.job(id)).ok();
+            atomic::remove_tree(&self.layout.job(id)).ok();
             return Err(Refusal::of(error.report()));
         }
         // The bundle is the worker's now: it moves it under the root, or leaves it to the next sweep.

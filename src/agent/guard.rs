@@ -101,11 +101,15 @@ fn hand_over(child: &mut Child, order: &Order) -> io::Result<()> {
 }
 
 fn open_log(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    atomic::open(path, OpenOptions::new().create(true).append(true).mode(0o600))
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars().filter(|(name, _)| KEPT.contains(&name.as_str()) || name.starts_with("DOCKER_"))
+    let is_kept = |name: &str| {
+        let is_fault = cfg!(feature = "fault-injection") && name.starts_with("FFE_FAULT_");
+        KEPT.contains(&name) || name.starts_with("DOCKER_") || is_fault
+    };
+    std::env::vars().filter(move |(name, _)| is_kept(name))
 }
 
 /// Keeps this agent below the root, for recovery by whoever comes (DESIGN section 6, `state/bin`).
@@ -119,10 +123,10 @@ fn keep_agent(layout: &Layout) -> Result<PathBuf, GuardError> {
     }
     atomic::make_directory(&home, 0o700)?;
     let beside = home.join(format!(".ffe-agent-{}", std::process::id()));
-    let placed = std::fs::copy(&this, &beside).and_then(|_| std::fs::rename(&beside, &kept));
+    let placed = atomic::copy(&this, &beside, None).and_then(|()| atomic::rename(&beside, &kept));
     if placed.is_err() {
         // Half an agent on a full disk helps nobody; what cannot be removed either is reported by the error itself.
-        std::fs::remove_dir_all(&home).ok();
+        atomic::remove_tree(&home).ok();
     }
     placed.map_err(WriteError::at(&kept))?;
     Ok(kept)

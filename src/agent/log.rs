@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use super::link::line_of;
 use crate::event::{Event, EventKind, Sink};
-use crate::host::ballast;
+use crate::host::{atomic, ballast};
 use crate::text::Redactor;
 
 /// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
@@ -31,7 +31,9 @@ impl LogSink {
         ballast: PathBuf,
         redactor: Arc<RwLock<Redactor>>,
     ) -> io::Result<(Self, u64)> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).read(true).append(true).mode(0o600);
+        let mut file = atomic::open(path, &options)?;
         let whole = whole_length(&mut file)?;
         file.set_len(whole)?;
         let last_seq = lines(path)?.iter().filter_map(|line| seq_of(line)).max().unwrap_or(0);

@@ -18,6 +18,7 @@ mod work;
 
 use std::io::Read;
 
+use crate::host::seam;
 use crate::model::Exit;
 
 /// What an agent process is.
@@ -37,6 +38,9 @@ pub enum Role {
 pub fn run(role: Role) -> Exit {
     // Everything of ours is private unless it says otherwise (DESIGN section 6).
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    if role == Role::Attach {
+        seam::enter(seam::Role::Attach);
+    }
     let done = match role {
         Role::Attach => in_runtime(attach::attach()).map_err(|error| error.to_string()),
         Role::Launch => guard::launcher().map_err(|error| error.to_string()),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -73,7 +73,7 @@ pub(super) struct Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         // A leftover is swept by the next attach.
-        fs::remove_dir_all(&self.home).ok();
+        atomic::remove_tree(&self.home).ok();
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn stage(
     let cache = cache_directory()?;
     sweep(&cache);
     let home = cache.join(job.deployment_id.as_str());
-    fs::remove_dir_all(&home).ok();
+    atomic::remove_tree(&home).ok();
     atomic::make_directory(&home.join("blobs"), 0o700)?;
     atomic::make_directory(&home.join("app"), 0o755)?;
     let mut staged = Staged { home, sent: (0, 0) };
@@ -132,7 +132,7 @@ fn sweep(stage: &Path) {
     for entry in listing.flatten() {
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
         if age.is_some_and(|age| age.as_secs() > LEFTOVER_S) {
-            fs::remove_dir_all(entry.path()).ok();
+            atomic::remove_tree(&entry.path()).ok();
         }
     }
 }
@@ -267,12 +267,9 @@ fn unpack(pieces: Pieces, blobs: &Path) -> Result<(u64, u64), StagingError> {
 
 /// Writes one file of the archive, and checks that its name is its digest.
 fn keep(entry: &mut impl Read, path: &Path, digest: &str) -> Result<u64, StagingError> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(WriteError::at(path))?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = atomic::open(path, &options).map_err(WriteError::at(path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     let mut bytes = 0;
@@ -307,7 +304,7 @@ fn assemble(
             _ => StagingError::Write(WriteError { path: target.clone(), source }),
         })?;
     }
-    fs::remove_dir_all(&blobs).map_err(WriteError::at(&blobs))?;
+    atomic::remove_tree(&blobs).map_err(WriteError::at(&blobs))?;
     Ok(())
 }
 
@@ -318,13 +315,12 @@ fn place(
     here: &BTreeMap<String, PathBuf>,
 ) -> io::Result<()> {
     match &entry.kind {
-        EntryKind::Symlink(to) => std::os::unix::fs::symlink(to, target),
+        EntryKind::Symlink(to) => atomic::symlink(Path::new(to), target),
         EntryKind::File(digest) => {
             let came = blobs.join(digest);
             let source =
                 if came.exists() { &came } else { here.get(digest).ok_or(io::ErrorKind::NotFound)? };
-            fs::copy(source, target)?;
-            fs::set_permissions(target, fs::Permissions::from_mode(entry.mode & 0o777))
+            atomic::copy(source, target, Some(entry.mode & 0o777))
         }
     }
 }

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::attach::{Refusal, context_of, redactor_of, scene, tools};
 use super::guard::LEASE_TAKEN;
 use super::log::{self, LogSink};
@@ -15,12 +13,15 @@ use crate::event::{Emitter, EventKind};
 use crate::executor::compose::{ComposeExecutor, Outline, Scene, outline};
 use crate::executor::variables::Resolved;
 use crate::here;
+use crate::host::atomic;
 use crate::host::ballast;
+use crate::host::clock::wall;
 use crate::host::compose::Compose;
 use crate::host::docker::Docker;
 use crate::host::docker_config;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
+use crate::host::seam;
 use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
 use crate::pipeline::journal::{self, Entry};
 use crate::pipeline::{self, Cancel, Deadline, Ending, Run, Subject};
@@ -34,6 +35,7 @@ const KEPT_JOBS: usize = 50;
 /// Carries one order out; returns the exit status that the guard reads.
 pub(super) async fn work(order: Order) -> u8 {
     let layout = Layout::of(&order.job.app.name, &order.job.environment);
+    seam::enter(if order.recover { seam::Role::Recovery } else { seam::Role::Worker });
     if order.recover {
         ballast::give_up_if_scarce(&layout.ballast());
     }
@@ -66,7 +68,7 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
         verb: if order.recover { "recover".to_owned() } else { order.job.action.verb().to_owned() },
         requester: order.job.requester.clone(),
         pid: std::process::id(),
-        since: Timestamp::now(),
+        since: wall(),
     };
     match lease::acquire(&layout.lease(), &holder) {
         Ok(Acquired::Held(lease)) => Ok(lease),
@@ -118,7 +120,7 @@ fn told(order: &Order, layout: &Layout, outcome: Outcome, failure: FailureReport
     let Some(telling) = telling(&order.job, layout, redactor_of(&order.job), Stage::Failed) else { return };
     telling.emitter.emit(here!(), EventKind::Failed { failure: failure.clone() });
     let ending = Ending { errors: vec![failure], ..Ending::of(outcome) };
-    pipeline::last_word(&order.job, &telling.emitter, Timestamp::now(), ending);
+    pipeline::last_word(&order.job, &telling.emitter, wall(), ending);
 }
 
 fn told_failed(order: &Order, layout: &Layout, failure: FailureReport) -> u8 {
@@ -151,7 +153,7 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
         pid: std::process::id(),
     };
     telling.emitter.emit(here!(), took_over);
-    let started_at = Timestamp::now();
+    let started_at = wall();
     let ready = async {
         let (docker, compose) = match order.compose.clone() {
             Some(compose) => (Docker::connect().await.map_err(|error| Refusal::of(error.report()))?, compose),
@@ -186,7 +188,7 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
 /// What is left of a bundle in the cache goes; what cannot be removed is swept by a later attach.
 fn drop_staged(order: &Order) {
     if let Some(home) = order.staged.as_deref().and_then(Path::parent) {
-        std::fs::remove_dir_all(home).ok();
+        atomic::remove_tree(home).ok();
     }
 }
 
@@ -363,6 +365,6 @@ fn drop_old_jobs(layout: &Layout, this: &DeploymentId) {
     jobs.sort();
     let surplus = jobs.len().saturating_sub(KEPT_JOBS);
     for (_, path) in jobs.into_iter().take(surplus) {
-        std::fs::remove_dir_all(path).ok();
+        atomic::remove_tree(&path).ok();
     }
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Listed;
 use super::manifest::path_of;
-use crate::host::atomic::WriteError;
+use crate::host::atomic::{self, WriteError};
 use crate::model::Retention;
 
 /// What was taken away.
@@ -45,7 +45,7 @@ pub fn prune(archives: &[&Listed]) -> Pruned {
         // The manifest last: without it nobody would know any more that the archive is ours.
         let manifest = path_of(&archive.path);
         let removed =
-            std::fs::remove_file(&archive.path).and_then(|()| match std::fs::remove_file(&manifest) {
+            atomic::remove_file(&archive.path).and_then(|()| match atomic::remove_file(&manifest) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             });

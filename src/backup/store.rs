@@ -11,7 +11,7 @@ use tempfile::TempPath;
 
 use super::BackupError;
 use super::manifest::{BackupManifest, path_of};
-use crate::host::atomic;
+use crate::host::{atomic, seam};
 use crate::model::ArchiveFormat;
 
 /// How archives begin (R001-55).
@@ -56,6 +56,7 @@ impl Partial {
     /// Makes the file, mode 0600.
     pub(super) fn create(directory: &Path) -> Result<Self, BackupError> {
         let make = || -> io::Result<Option<Self>> {
+            seam::about_to("write backups/*");
             let made = tempfile::Builder::new()
                 .prefix(PARTIAL_PREFIX)
                 .suffix(PARTIAL_SUFFIX)
@@ -91,6 +92,7 @@ impl Partial {
         let mut unnamed = self.path;
         for second in 0..NAMES {
             let path = directory.join(name(manifest, second));
+            seam::about_to_change("replace", &path);
             match unnamed.persist_noclobber(&path) {
                 Ok(()) => return write_manifest(path, manifest),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => unnamed = taken.path,
@@ -115,7 +117,7 @@ fn write_manifest(archive: PathBuf, manifest: &BackupManifest) -> Result<PathBuf
         .and_then(|json| atomic::write(&path, &json, 0o600).map_err(BackupError::from));
     if let Err(error) = written {
         // An archive that nobody can attribute is none; that it could not be removed would hide the cause.
-        std::fs::remove_file(&archive).ok();
+        atomic::remove_file(&archive).ok();
         return Err(error);
     }
     Ok(archive)
@@ -133,7 +135,7 @@ pub(super) fn sweep(directory: &Path) {
         let is_regular = entry.file_type().is_ok_and(|kind| kind.is_file());
         let Some(file) = is_regular.then(|| File::open(entry.path()).ok()).flatten() else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            std::fs::remove_file(entry.path()).ok();
+            atomic::remove_file(&entry.path()).ok();
         }
     }
 }

@@ -19,6 +19,7 @@ use super::walk::Notes;
 use super::write::{Writing, Written};
 use super::{Backup, BackupError, Phase, Progress, Request};
 use crate::host::atomic;
+use crate::host::clock::wall;
 use crate::host::docker::Docker;
 use crate::model::ArchiveFormat;
 
@@ -47,7 +48,7 @@ pub(super) async fn take_by(
     progress: &(dyn Fn(Progress) + Send + Sync),
     reading: Reading,
 ) -> Result<Backup, BackupError> {
-    let (begun, created_at) = (Instant::now(), Timestamp::now());
+    let (begun, created_at) = (Instant::now(), wall());
     let meter = Arc::new(Meter::default());
     let call_off = CallOff(Arc::clone(&meter));
     let excluded = Excluded::of(request.base, request.directory);

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::BackupError;
 use super::meter::Meter;
 use crate::host::docker::{Docker, DockerError};
+use crate::host::seam;
 use crate::model::labels;
 
 /// Value of [`labels::HELPER`] on our helper containers.
@@ -110,6 +111,7 @@ impl Helper {
         let helper = Self { client: docker.client().clone(), name: Some(name.clone()) };
         for image in local_images(docker, images).await? {
             let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+            seam::about_to("create a helper container");
             match helper.client.create_container(Some(options), body(project, image, mounts)).await {
                 Ok(_) => return Ok(helper),
                 // Somebody removed that image since it was listed.
@@ -165,6 +167,7 @@ impl Drop for Helper {
 
 /// Best effort: what stays is recognised by its label, and removed by the next backup.
 async fn remove(client: &bollard::Docker, name: &str) {
+    seam::about_to("remove a helper container");
     let options = RemoveContainerOptions { v: true, force: true, link: false };
     client.remove_container(name, Some(options)).await.ok();
 }

@@ -18,10 +18,15 @@ Exit codes:
 
 `ffe-deploy VERB --help` explains a verb.";
 
+#[cfg(not(feature = "fault-injection"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+#[cfg(feature = "fault-injection")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (with fault injection: not for release)");
+
 /// Takes a Compose application from one release to the next, on this machine or over SSH, and brings it back when it
 /// fails.
 #[derive(Parser)]
-#[command(name = "ffe-deploy", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "ffe-deploy", version = VERSION, max_term_width = 110, disable_help_subcommand = true)]
 #[command(subcommand_value_name = "VERB", after_help = EXIT_CODES)]
 pub(super) struct Cli {
     /// What to do

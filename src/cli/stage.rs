@@ -14,6 +14,7 @@ use crate::event::{
     Context, DeploymentResult, Emitter, Event, EventKind, Level, Origin, Sink, Span, SpanStatus,
 };
 use crate::here;
+use crate::host::clock::wall;
 use crate::model::{
     AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Requester, Stage,
     StageOutcome,
@@ -127,7 +128,7 @@ impl Telling {
             verb: verb.to_owned(),
             level,
             log_dir: log.log_dir.clone(),
-            started_at: Timestamp::now(),
+            started_at: wall(),
             stage_began: None,
             ticking,
         })
@@ -220,7 +221,7 @@ impl Telling {
 
     fn result(&self, target: &Named, ending: &OwnEnding) -> DeploymentResult {
         let OwnEnding { outcome, changed, is_final: _, errors, next_step } = ending.clone();
-        let end_time = Timestamp::now();
+        let end_time = wall();
         let seconds = end_time.duration_since(self.started_at).as_secs_f64().max(0.0);
         DeploymentResult {
             deployment_id: self.deployment_id.clone(),

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
-
 use super::{Event, EventKind, Origin, SCHEMA, clean::Cleaner, timestamp};
 use crate::model::{AppName, CorrelationId, DeploymentId, EnvironmentName, Stage};
 use crate::text::Redactor;
@@ -140,7 +138,7 @@ impl EmitterState {
             schema: SCHEMA,
             origin: context.origin,
             seq: self.seq,
-            timestamp: timestamp(Timestamp::now()),
+            timestamp: timestamp(crate::model::wall()),
             level: kind.level(),
             logger: Cow::Borrowed("ffe_deploy"),
             message: crate::text::harmless(&kind.sentence(self.stage)),

@@ -80,18 +80,16 @@ impl Blob {
             return Ok(());
         }
         let beside = files.join(format!(".{}-{}", self.digest, std::process::id()));
-        fs::remove_dir_all(&beside).ok();
-        let made = self.copy(app, &beside).and_then(|()| fs::rename(&beside, &home));
+        atomic::remove_tree(&beside).ok();
+        let made = self.copy(app, &beside).and_then(|()| atomic::rename(&beside, &home));
         if made.is_err() {
-            fs::remove_dir_all(&beside).ok();
+            atomic::remove_tree(&beside).ok();
         }
         made.map_err(WriteError::at(&home))
     }
 
     fn copy(&self, app: &Path, to: &Path) -> io::Result<()> {
         atomic::make_directory(to, 0o755).map_err(|error| error.source)?;
-        // The umask must not decide what a container may read.
-        fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
         let from = app.join(&self.source);
         for (path, entry) in &self.entries {
             let top = to.join(name_of(&self.source));
@@ -165,8 +163,7 @@ fn make_parents(top: &Path, target: &Path) -> io::Result<()> {
     let parents: Vec<&Path> = target.ancestors().skip(1).take_while(|path| *path != top).collect();
     for parent in parents.into_iter().rev() {
         if !parent.exists() {
-            fs::create_dir(parent)?;
-            fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
+            atomic::make_new_directory(parent, 0o755)?;
         }
     }
     Ok(())
@@ -174,10 +171,9 @@ fn make_parents(top: &Path, target: &Path) -> io::Result<()> {
 
 fn copy_entry(source: &Path, target: &Path, entry: &BundleEntry) -> io::Result<()> {
     match &entry.kind {
-        EntryKind::Symlink(to) => std::os::unix::fs::symlink(to, target),
+        EntryKind::Symlink(to) => atomic::symlink(Path::new(to), target),
         EntryKind::File(_) => {
-            fs::copy(source, target)?;
-            fs::set_permissions(target, fs::Permissions::from_mode(0o644 | (entry.mode & 0o111)))?;
+            atomic::copy(source, target, Some(0o644 | (entry.mode & 0o111)))?;
             fs::File::open(target)?.sync_all()
         }
     }

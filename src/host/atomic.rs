@@ -1,9 +1,13 @@
-//! Files that are there whole or not at all, also after a power cut.
+//! Files that are there whole or not at all, also after a power cut; and the only place that changes files of a host.
+//!
+//! Each change is announced to the seam ([`super::seam`]) first, which a test uses to let the process die there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use super::seam;
 
 /// Why a file or directory of ours could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +38,11 @@ impl WriteError {
 /// The directory cannot be written; the old file is then untouched.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), WriteError> {
     let beside = path.with_extension(format!("tmp-{}", std::process::id()));
-    let written = write_new(&beside, content, mode).and_then(|()| fs::rename(&beside, path));
+    seam::about_to_change("write", path);
+    let written = write_new(&beside, content, mode).and_then(|()| replace(&beside, path));
     if let Err(source) = written {
         // What cannot be written cannot always be removed either; the first error is the one that matters.
-        fs::remove_file(&beside).ok();
+        remove_file(&beside).ok();
         return Err(WriteError { path: path.to_owned(), source });
     }
     sync_parent(path).map_err(WriteError::at(path))
@@ -47,6 +52,12 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Gives a new file the name of the old one.
+fn replace(beside: &Path, path: &Path) -> io::Result<()> {
+    seam::about_to_change("replace", path);
+    fs::rename(beside, path)
 }
 
 /// Makes the rename itself durable.
@@ -60,9 +71,10 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 /// The directory cannot be written; the old link is then untouched.
 pub fn point(link: &Path, target: &Path) -> Result<(), WriteError> {
     let beside = link.with_extension(format!("tmp-{}", std::process::id()));
-    fs::remove_file(&beside).ok();
-    std::os::unix::fs::symlink(target, &beside)
-        .and_then(|()| fs::rename(&beside, link))
+    // Most of the time there is none; one that cannot be removed makes the next line fail.
+    remove_file(&beside).ok();
+    symlink(target, &beside)
+        .and_then(|()| replace(&beside, link))
         .and_then(|()| sync_parent(link))
         .map_err(WriteError::at(link))
 }
@@ -80,10 +92,88 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), WriteError> {
 }
 
 fn make_one(path: &Path, mode: u32) -> io::Result<()> {
+    seam::about_to_change("make", path);
     match fs::DirBuilder::new().mode(mode).create(path) {
         // Somebody else made it in the meantime: it is theirs.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         error => error,
     }
+}
+
+/// Makes one directory that is not there, with this mode, whatever the umask.
+///
+/// # Errors
+/// It is there, or cannot be made.
+pub fn make_new_directory(path: &Path, mode: u32) -> io::Result<()> {
+    seam::about_to_change("make", path);
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Makes a symlink that is not there.
+///
+/// # Errors
+/// Something is there, or the directory cannot be written.
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    seam::about_to_change("link", link);
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Copies a file; with a mode, the copy has that one instead of the original's.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn copy(from: &Path, to: &Path, mode: Option<u32>) -> io::Result<()> {
+    seam::about_to_change("copy", to);
+    fs::copy(from, to)?;
+    mode.map_or(Ok(()), |mode| fs::set_permissions(to, fs::Permissions::from_mode(mode)))
+}
+
+/// Opens a file to write to, making it if it is not there.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    seam::about_to_change("open", path);
+    options.open(path)
+}
+
+/// Gives a file or directory to a user and the group of the same number, never through a symlink.
+///
+/// # Errors
+/// Only root may do that.
+pub fn give(path: &Path, uid: u32) -> io::Result<()> {
+    seam::about_to_change("give", path);
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid))
+}
+
+/// Renames a file or a directory.
+///
+/// # Errors
+/// It is not there, or a directory cannot be written.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    seam::about_to_change("rename", to);
+    fs::rename(from, to)
+}
+
+/// Removes a file or a symlink.
+///
+/// # Errors
+/// It is not there, or its directory cannot be written.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    // What is not there is no change.
+    path.symlink_metadata()?;
+    seam::about_to_change("remove", path);
+    fs::remove_file(path)
+}
+
+/// Removes a directory with all that is in it, never through a symlink.
+///
+/// # Errors
+/// It is not there, or something in it cannot be removed; a part may be gone then.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    path.symlink_metadata()?;
+    seam::about_to_change("remove tree", path);
+    fs::remove_dir_all(path)
 }

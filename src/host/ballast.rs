@@ -3,12 +3,14 @@
 //!
 //! A reserve, not a condition: where there is no room for it, nothing fails.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::atomic;
 
 /// Its size.
 const SIZE: u64 = 16 << 20;
@@ -39,7 +41,7 @@ pub fn give_up_if_scarce(path: &Path) -> bool {
 
 /// Gives the file up; returns whether there was one.
 pub fn give_up(path: &Path) -> bool {
-    fs::remove_file(path).is_ok()
+    atomic::remove_file(path).is_ok()
 }
 
 /// Bytes that this user may still write beside the file.
@@ -49,7 +51,9 @@ fn free(path: &Path) -> Option<u64> {
 }
 
 fn reserve(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = atomic::open(path, &options)?;
     if fallocate(&file, FallocateFlags::empty(), 0, SIZE).is_ok() {
         return Ok(());
     }

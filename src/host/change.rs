@@ -134,7 +134,7 @@ pub async fn carry_out(
     compose: &Compose,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Finished, ProcessError> {
-    process::run(&change.command(compose), |_, line| on_line(line)).await
+    process::run(&change.command(compose).changes(change.name()), |_, line| on_line(line)).await
 }
 
 #[cfg(test)]

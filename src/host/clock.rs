@@ -1,8 +1,11 @@
-//! Time that goes on while the machine sleeps and that nobody can set: `CLOCK_BOOTTIME` (DESIGN section 6).
+//! Time that goes on while the machine sleeps and that nobody can set: `CLOCK_BOOTTIME` (DESIGN section 6). What people
+//! read as the time is [`wall`]: it may jump, so nothing waits by it.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+pub use crate::model::wall;
 
 /// Longest sleep between two looks at the clock: tokio's own clock stands still while the machine sleeps.
 const LOOK: Duration = Duration::from_secs(1);

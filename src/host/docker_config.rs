@@ -57,7 +57,7 @@ impl DockerConfig {
 
     fn link(&self, name: &str, target: &Path) -> Result<(), WriteError> {
         let link = self.directory.join(name);
-        std::os::unix::fs::symlink(target, &link).map_err(WriteError::at(&link))
+        atomic::symlink(target, &link).map_err(WriteError::at(&link))
     }
 
     /// Lets a command log in with it. Builders stay the user's: buildx keeps them beside the configuration.
@@ -80,7 +80,7 @@ impl Drop for DockerConfig {
 /// Removes what a process left there that was killed.
 pub fn sweep(directory: &Path) {
     // It holds no secret, and is made anew when it is needed.
-    fs::remove_dir_all(directory).ok();
+    atomic::remove_tree(directory).ok();
 }
 
 /// Returns the directory of the user's own configuration.

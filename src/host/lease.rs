@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::atomic::WriteError;
+use super::atomic::{self, WriteError};
+use super::seam;
 use crate::model::{DeploymentId, Requester};
 
 /// Who holds a lease, as its file says it.
@@ -55,6 +56,7 @@ pub fn acquire(path: &Path, holder: &Holder) -> Result<Acquired, WriteError> {
         return Ok(Acquired::Taken(read(&mut file)));
     }
     let text = serde_json::to_vec_pretty(holder).unwrap_or_default();
+    seam::about_to("write the lease");
     let written =
         file.seek(SeekFrom::Start(0)).and_then(|_| file.set_len(0)).and_then(|()| file.write_all(&text));
     written.map_err(WriteError::at(path))?;
@@ -87,7 +89,9 @@ fn lock(file: &File) -> bool {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    atomic::open(path, &options)
 }
 
 fn read(file: &mut File) -> Option<Box<Holder>> {

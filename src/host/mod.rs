@@ -20,4 +20,5 @@ pub mod layout;
 pub mod lease;
 pub mod memory_file;
 pub mod process;
+pub mod seam;
 pub mod startup;

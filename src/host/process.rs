@@ -13,6 +13,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 
+use super::seam;
+
 /// Longest line of output that is kept; what is longer is cut and marked.
 const LONGEST_LINE: usize = 16 * 1024;
 /// Lines of output kept for error messages.
@@ -29,6 +31,7 @@ pub struct Command {
     directory: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
     deadline: Duration,
+    change: Option<&'static str>,
 }
 
 /// Variables of this process that every program may see, where they are set (DESIGN section 6: a cleared environment).
@@ -58,6 +61,7 @@ impl Command {
             directory: None,
             stdin: None,
             deadline: Duration::from_secs(600),
+            change: None,
         }
     }
 
@@ -100,6 +104,13 @@ impl Command {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Says that it changes something on this machine, by a name for the seam ([`super::seam`]).
+    #[must_use]
+    pub fn changes(mut self, what: &'static str) -> Self {
+        self.change = Some(what);
         self
     }
 
@@ -192,7 +203,13 @@ pub async fn run_unchecked(
     command: &Command,
     mut on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<Finished, ProcessError> {
+    if let Some(what) = command.change {
+        seam::about_to(what);
+    }
     let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
+    if let Some(what) = command.change {
+        seam::running(what);
+    }
     let group = Group::of(&child);
     let _running = Running::of(command);
     if let (Some(bytes), Some(mut stdin)) = (command.stdin.clone(), child.stdin.take()) {

@@ -100,7 +100,7 @@ checked_name! {
 impl DeploymentId {
     /// Returns a new id: the UTC second, and the first eight hex digits of a random UUID (C01).
     pub fn generate() -> Self {
-        let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
+        let now = super::wall().strftime("%Y%m%d%H%M%S");
         let random = Uuid::new_v4().simple().to_string();
         Self(format!("deploy-{now}-{}", &random[..8]))
     }

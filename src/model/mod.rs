@@ -21,6 +21,7 @@ mod registry;
 mod release;
 mod stage;
 mod verdict;
+mod wall;
 
 pub use answers::{
     BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, HealthAnswer, LastDeployment, LeaseHolder,
@@ -47,3 +48,4 @@ pub use registry::RegistryLogin;
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Verdict};
+pub use wall::wall;

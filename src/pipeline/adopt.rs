@@ -11,7 +11,8 @@ use super::stop::Stop;
 use crate::event::EventKind;
 use crate::executor::compose::Site;
 use crate::here;
-use crate::host::atomic::{self, WriteError};
+use crate::host::atomic;
+use crate::host::clock::wall;
 use crate::model::{
     Adopt, Adopted, App, ContainerFacts, ErrorKind, FailureReport, HealthSpec, PinnedImage, Release,
     ReleaseId, ReleaseSource, Severity, labels,
@@ -45,7 +46,7 @@ impl Run {
             );
             return Ok(());
         }
-        let id = format!("adopted-{}", jiff::Timestamp::now().strftime("%Y%m%d%H%M%S"));
+        let id = format!("adopted-{}", wall().strftime("%Y%m%d%H%M%S"));
         let id: ReleaseId = id.parse().map_err(|_| gone(self.layout.root()))?;
         let recorded = self.record_adopted(id.clone(), project, &foreign).await;
         if recorded.is_err() {
@@ -138,7 +139,7 @@ impl Run {
             id,
             digest: digest.clone(),
             inputs_digest: digest,
-            created_at: jiff::Timestamp::now(),
+            created_at: wall(),
             source: ReleaseSource::Adopted,
             app,
             project: project.to_owned(),
@@ -182,7 +183,7 @@ fn keep_files(origin: &Adopted, app: &Path) -> Result<Vec<String>, Stop> {
             file.file_name().map_or_else(|| "compose.yml".into(), |name| name.to_string_lossy().into_owned());
         let name = if kept.contains(&base) { format!("{number}-{base}") } else { base };
         let path = app.join(&name);
-        fs::write(&path, content).map_err(WriteError::at(&path))?;
+        atomic::write(&path, &content, 0o600)?;
         kept.push(name);
     }
     Ok(kept)

@@ -161,7 +161,7 @@ pub fn write(path: &Path, entry: &Entry) -> Result<(), WriteError> {
 /// # Errors
 /// The file cannot be removed.
 pub fn clear(path: &Path) -> Result<(), WriteError> {
-    match fs::remove_file(path) {
+    match atomic::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(WriteError { path: path.to_owned(), source })
         }

@@ -1,7 +1,6 @@
 //! Makes a release ready without touching what runs: setup, pulling, building.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::run::{Done, Run};
@@ -11,6 +10,7 @@ use crate::executor::compose::place::{self, Override, ServiceEnvFiles};
 use crate::executor::compose::{ExecutorError, ImageWork, Site, digest};
 use crate::executor::variables::Resolved;
 use crate::host::atomic;
+use crate::host::clock::wall;
 use crate::host::docker_config::DockerConfig;
 use crate::model::compose::ComposeModel;
 use crate::model::{PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
@@ -261,7 +261,7 @@ impl Run {
             commit: self.job.bundle.commit.clone(),
             digest: digest::of_release(&inputs_digest, &images),
             inputs_digest,
-            created_at: jiff::Timestamp::now(),
+            created_at: wall(),
             source: ReleaseSource::Deployed,
             app: self.job.app.clone(),
             project: site.project.clone(),
@@ -305,6 +305,6 @@ impl Run {
     /// Takes away what an attempt left that never went live.
     pub fn discard(&self, id: &ReleaseId) {
         // What cannot be removed now is removed by the next attempt of the same id; nothing refers to it.
-        fs::remove_dir_all(self.layout.release(id)).ok();
+        atomic::remove_tree(&self.layout.release(id)).ok();
     }
 }

@@ -75,7 +75,7 @@ impl Run {
             Err(error) => return self.warn_of_room(&error.report().message),
         };
         let retention = self.job.app.backup.retention;
-        let pruned = backup::prune(&backup::surplus(&listed, retention, jiff::Timestamp::now()));
+        let pruned = backup::prune(&backup::surplus(&listed, retention, crate::host::clock::wall()));
         for error in &pruned.failed {
             self.warn_of_room(&format!("{}: {}", error.path.display(), error.source));
         }

@@ -13,6 +13,7 @@ use crate::executor::compose::ComposeExecutor;
 use crate::here;
 use crate::history;
 use crate::host::ballast;
+use crate::host::clock::wall;
 use crate::host::layout::Layout;
 use crate::model::{
     Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
@@ -280,7 +281,7 @@ impl Ending {
 
     fn into_result(self, job: &Job, emitter: &Emitter, started_at: Timestamp) -> DeploymentResult {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
-        let end_time = Timestamp::now();
+        let end_time = wall();
         // Only verbs that bring the project have a version of their own; the others act on releases.
         let own = matches!(job.action, Action::Deploy | Action::Build) || self.version.is_none();
         let version = if own { job.version.label.clone() } else { self.version.unwrap_or_default() };

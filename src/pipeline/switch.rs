@@ -240,7 +240,7 @@ impl Run {
     pub fn make_current(&self, id: &ReleaseId, before: Option<&Release>) -> Result<(), Stop> {
         atomic::point(&self.layout.current(), &Path::new("releases").join(id.as_str()))?;
         // It runs again: nobody has stopped it on purpose any more.
-        std::fs::remove_file(self.layout.stopped()).ok();
+        atomic::remove_file(&self.layout.stopped()).ok();
         let previous_release = before.map(|release| release.id.to_string());
         self.emitter.emit(here!(), EventKind::ReleaseCommitted { release: id.to_string(), previous_release });
         Ok(())

@@ -16,6 +16,7 @@ use crate::here;
 use crate::host::atomic::{self, WriteError};
 use crate::host::compose::ComposeError;
 use crate::host::layout::Layout;
+use crate::host::seam;
 use crate::model::compose::ComposeModel;
 use crate::model::{BundleEntry, Job, PinnedImage, Release, ReleaseId, Severity, labels};
 
@@ -119,7 +120,7 @@ pub fn write_env_files(files: &[ServiceEnvFile], project: &Path, private: &Path)
             if let Some(parent) = link.parent() {
                 atomic::make_directory(parent, 0o755)?;
             }
-            std::os::unix::fs::symlink(&kept, &link).map_err(WriteError::at(&link))?;
+            atomic::symlink(&kept, &link).map_err(WriteError::at(&link))?;
         }
     }
     Ok(())
@@ -206,7 +207,7 @@ impl ComposeExecutor {
         let home = self.layout.release(id);
         let write = |source| ExecutorError::Write(WriteError { path: home.clone(), source });
         if home.exists() {
-            fs::remove_dir_all(&home).map_err(write)?;
+            atomic::remove_tree(&home).map_err(write)?;
         }
         atomic::make_directory(&home, 0o700)?;
         let app = home.join("app");
@@ -291,7 +292,7 @@ impl ComposeExecutor {
             }
             let home = files.join(digest);
             if home.exists() {
-                fs::remove_dir_all(&home).map_err(WriteError::at(&home))?;
+                atomic::remove_tree(&home).map_err(WriteError::at(&home))?;
             }
             Blob::of_release(source, &app)?.put(&app, &files)?;
         }
@@ -330,7 +331,7 @@ impl ComposeExecutor {
     /// Gives a directory that we made to the image's user. An agent that is not root cannot, and says so.
     fn give(&self, target: &Path, owner: Option<u32>) {
         let Some(uid) = owner.filter(|uid| *uid != 0) else { return };
-        if std::os::unix::fs::lchown(target, Some(uid), Some(uid)).is_ok() {
+        if atomic::give(target, uid).is_ok() {
             return;
         }
         if target.metadata().is_ok_and(|meta| meta.uid() == uid) {
@@ -378,6 +379,7 @@ pub fn make_shared(shared: &Path, path: &str, mode: u32) -> Result<Vec<String>, 
     let mut made = Vec::new();
     let parts: Vec<&Path> = Path::new(path).ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
     for part in parts.into_iter().rev().filter(|part| !directory.is_dir(part)) {
+        seam::about_to_change("make", &shared.join(part));
         directory.create_dir(part).map_err(at())?;
         let mode = if part == Path::new(path) { mode } else { 0o755 };
         let permissions = cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(mode));
@@ -389,10 +391,10 @@ pub fn make_shared(shared: &Path, path: &str, mode: u32) -> Result<Vec<String>, 
 
 /// Moves a tree: by rename, or by copy where that is another file system.
 fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    match fs::rename(from, to) {
+    match atomic::rename(from, to) {
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
             copy_tree(from, to)?;
-            fs::remove_dir_all(from)
+            atomic::remove_tree(from)
         }
         other => other,
     }
@@ -402,13 +404,12 @@ fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     let meta = from.symlink_metadata()?;
     if meta.is_symlink() {
-        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
+        return atomic::symlink(&fs::read_link(from)?, to);
     }
     if !meta.is_dir() {
-        return fs::copy(from, to).map(drop);
+        return atomic::copy(from, to, None);
     }
-    fs::create_dir(to)?;
-    fs::set_permissions(to, meta.permissions())?;
+    atomic::make_new_directory(to, meta.permissions().mode() & 0o7777)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         copy_tree(&entry.path(), &to.join(entry.file_name()))?;

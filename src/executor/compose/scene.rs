@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::place::{self, ServiceEnvFile, ServiceEnvFiles};
 use super::{ExecutorError, Site, project};
 use crate::executor::variables::Resolved;
-use crate::host::atomic::WriteError;
+use crate::host::atomic::{self, WriteError};
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::layout::Layout;
 use crate::host::memory_file::MemoryFile;
@@ -115,7 +115,7 @@ struct MemoryLink {
 impl Drop for MemoryLink {
     fn drop(&mut self) {
         // One that stays behind leads nowhere; whoever needs the path sees that it cannot be read.
-        std::fs::remove_file(&self.path).ok();
+        atomic::remove_file(&self.path).ok();
     }
 }
 
@@ -129,9 +129,9 @@ fn link_env_files(files: &[ServiceEnvFile], project_dir: &Path) -> Result<Vec<Me
         }
         let content = remember(file.content.as_bytes())?;
         if let Some(parent) = link.parent() {
-            std::fs::create_dir_all(parent).map_err(WriteError::at(parent))?;
+            atomic::make_directory(parent, 0o755)?;
         }
-        std::os::unix::fs::symlink(content.path(), &link).map_err(WriteError::at(&link))?;
+        atomic::symlink(&content.path(), &link).map_err(WriteError::at(&link))?;
         links.push(MemoryLink { path: link, _content: content });
     }
     Ok(links)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Choice, Facts, Kept};
 use crate::executor::compose::{ComposeExecutor, ExecutorError};
+use crate::host::atomic;
 use crate::host::change::Change;
 use crate::host::process::ProcessError;
 use crate::model::ReleaseId;
@@ -145,14 +146,14 @@ fn words_of(error: &ProcessError) -> String {
 fn remove(directory: &Path) -> io::Result<()> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let going = directory.with_file_name(format!("{GOING}{name}"));
-    fs::rename(directory, &going)?;
-    fs::remove_dir_all(&going)
+    atomic::rename(directory, &going)?;
+    atomic::remove_tree(&going)
 }
 
 /// Removes what was being removed when a process died; what cannot be removed is tried again the next time.
 fn sweep(directory: &Path) {
     for name in names(directory).into_iter().filter(|name| name.starts_with(GOING)) {
-        fs::remove_dir_all(directory.join(name)).ok();
+        atomic::remove_tree(&directory.join(name)).ok();
     }
 }
 
