@@ -168,9 +168,11 @@ fn empty_status(job: &Job, layout: &Layout) -> StatusAnswer {
 fn stage_of(phase: Phase) -> Stage {
     match phase {
         Phase::Preparing => Stage::Setup,
-        Phase::Switching => Stage::Deploying,
+        Phase::Placed => Stage::Pulling,
+        Phase::Ready => Stage::BackingUp,
+        Phase::BackedUp | Phase::Switching | Phase::TakingDown => Stage::Deploying,
         Phase::Verifying => Stage::Verifying,
-        Phase::Committing => Stage::Complete,
+        Phase::Committing | Phase::Committed => Stage::Complete,
         Phase::Undoing => Stage::RollingBack,
     }
 }

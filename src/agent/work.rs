@@ -21,10 +21,11 @@ use crate::host::docker::Docker;
 use crate::host::docker_config;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
+use crate::host::process;
 use crate::host::seam;
 use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
 use crate::pipeline::journal::{self, Entry};
-use crate::pipeline::{self, Cancel, Deadline, Ending, Run, Subject};
+use crate::pipeline::{self, Book, Cancel, Deadline, Ending, Run, Subject};
 use crate::text::Redactor;
 
 /// How often is looked for the wish to stop (DESIGN section 3).
@@ -176,12 +177,37 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
         ComposeExecutor { compose, docker, layout: layout.clone(), emitter: emitter.clone(), redactor };
     let deadline = Deadline::of(job.environment.timeout);
     let cancel = Cancel::default();
-    let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline };
+    let book = book(&layout, None);
+    let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline, book };
     let watcher = watch_for_cancel(&run);
     let ending = perform(&run, &ground).await;
     watcher.abort();
-    run.finish(ending);
     drop_staged(order);
+    ended(&run, ending)
+}
+
+/// Returns the book of a run, in which programs that change something are written, too.
+fn book(layout: &Layout, entry: Option<Entry>) -> Book {
+    let book = Book::of(layout, entry);
+    let children = book.clone();
+    process::watch_changes(move |what, pid| {
+        // A name of an image is changed in no time, and changes nothing that runs.
+        if !matches!(what, "docker tag" | "docker image rm") {
+            children.add_child(pid);
+        }
+    });
+    book
+}
+
+/// Has the last word, or leaves it to the next worker; returns the exit status that the guard reads.
+fn ended(run: &Run, ending: Ending) -> u8 {
+    if ending.unended {
+        for failure in ending.errors {
+            run.emitter.emit(here!(), EventKind::Failed { failure });
+        }
+        return 1;
+    }
+    run.finish(ending);
     0
 }
 
@@ -320,7 +346,17 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let Some(telling) = telling(&unfinished, layout, Redactor::default(), Stage::Validating) else {
         return 1;
     };
-    let Ok((docker, compose)) = tools().await else { return 1 };
+    let tools = async {
+        let docker = pipeline::connect(&telling.emitter).await?;
+        Ok::<_, FailureReport>((docker, Compose::detect().await.map_err(|error| error.report())?))
+    };
+    let (docker, compose) = match tools.await {
+        Ok(tools) => tools,
+        Err(failure) => {
+            telling.emitter.emit(here!(), EventKind::Failed { failure });
+            return 1;
+        }
+    };
     let mut values = Vec::new();
     for id in entry.before.iter().chain(&entry.after) {
         let release = crate::executor::compose::load(layout, id).ok();
@@ -344,14 +380,14 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
         emitter,
         cancel: Cancel::default(),
         started_at: entry.started_at,
+        book: book(layout, Some(entry.clone())),
     };
     // What is being ended is not stopped half-way: a cancel is answered with the truth.
     run.cancel.close();
     let watcher = watch_for_cancel(&run);
     let ending = run.recover(entry).await;
     watcher.abort();
-    run.finish(ending);
-    0
+    ended(&run, ending)
 }
 
 /// Logs of old jobs go; those of the last ones stay.

@@ -27,6 +27,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::host::docker::Docker;
 use crate::model::{AppName, ArchiveFormat, DeploymentId, EnvironmentName, Finding};
 
 pub use error::BackupError;
@@ -35,6 +36,12 @@ pub use manifest::{BackupManifest, Included, IncludedKind, MANIFEST_SCHEMA};
 pub use paths::default_paths;
 pub use prune::{Pruned, prune, surplus};
 pub use take::take;
+
+/// Takes away what a backup left whose process was killed: half an archive, and the container it read through.
+pub async fn sweep(docker: &Docker, project: &str, directory: &Path) {
+    store::sweep(directory);
+    volume::remove_leftovers(docker, project).await;
+}
 
 /// What is to be saved, and where to.
 #[derive(Clone, Copy, Debug)]

@@ -172,7 +172,7 @@ async fn remove(client: &bollard::Docker, name: &str) {
     client.remove_container(name, Some(options)).await.ok();
 }
 
-async fn remove_leftovers(docker: &Docker, project: &str) {
+pub(super) async fn remove_leftovers(docker: &Docker, project: &str) {
     let wanted = vec![format!("{}={HELPER}", labels::HELPER), format!("{HELPER_PROJECT}={project}")];
     let filters = Some(HashMap::from([("label".to_owned(), wanted)]));
     let options = ListContainersOptions { all: true, filters, ..Default::default() };

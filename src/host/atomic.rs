@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::seam;
 
 /// Why a file or directory of ours could not be written.
@@ -58,6 +60,44 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 fn replace(beside: &Path, path: &Path) -> io::Result<()> {
     seam::about_to_change("replace", path);
     fs::rename(beside, path)
+}
+
+/// Replaces a file whose room is set aside: the content goes into `spare`, which lies beside it, and both change places.
+/// So a disk that is full in the meantime does not matter, as long as the content does not grow.
+///
+/// # Errors
+/// The directory cannot be written, or there is no room even so; the old file is then untouched.
+pub fn write_in_turn(path: &Path, spare: &Path, content: &[u8], mode: u32) -> Result<(), WriteError> {
+    seam::about_to_change("write", path);
+    overwrite(spare, content, mode).map_err(WriteError::at(path))?;
+    seam::about_to_change("replace", path);
+    let exchanged = renameat_with(CWD, spare, CWD, path, RenameFlags::EXCHANGE);
+    if exchanged.is_err() {
+        // There is none yet, or the file system cannot exchange: the room is then taken anew, where there is some.
+        fs::rename(spare, path).map_err(WriteError::at(path))?;
+        overwrite(spare, &vec![b' '; content.len()], mode).ok();
+    }
+    sync_parent(path).map_err(WriteError::at(path))
+}
+
+/// Takes a file away and keeps its room as `spare`; one that is not there is no error.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn set_aside(path: &Path, spare: &Path) -> Result<(), WriteError> {
+    seam::about_to_change("remove", path);
+    match fs::rename(path, spare) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => moved.and_then(|()| sync_parent(path)).map_err(WriteError::at(path)),
+    }
+}
+
+/// Writes into the room that a file has.
+fn overwrite(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()
 }
 
 /// Makes the rename itself durable.

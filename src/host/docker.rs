@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -24,6 +25,9 @@ use crate::model::{
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// Longest wait for one answer of the engine, in seconds.
 const TIMEOUT_S: u64 = 60;
+
+/// Longest wait for the answer that it is there.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the engine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +122,17 @@ impl Docker {
             .map_err(|source| DockerError::Api { what: "connect", source })?;
         client.ping().await.map_err(|_| DockerError::NotRunning { host })?;
         Ok(Self { client })
+    }
+
+    /// Asks whether the engine is there.
+    ///
+    /// # Errors
+    /// It does not answer within 5 s.
+    pub async fn answers(&self) -> Result<(), DockerError> {
+        match tokio::time::timeout(PATIENCE, self.client.ping()).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(DockerError::NotRunning { host: engine_host() }),
+        }
     }
 
     /// Returns the connection itself, for the few things that this room does not wrap.
@@ -255,8 +270,21 @@ impl Docker {
     }
 }
 
+/// How many questions nobody answered, in this process.
+static UNANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many questions nobody answered so far: the daemon was away when that number has grown.
+pub fn unanswered() -> u64 {
+    UNANSWERED.load(Ordering::Relaxed)
+}
+
 fn api(what: &'static str) -> impl Fn(bollard::errors::Error) -> DockerError {
-    move |source| DockerError::Api { what, source }
+    move |source| {
+        if !matches!(source, bollard::errors::Error::DockerResponseServerError { .. }) {
+            UNANSWERED.fetch_add(1, Ordering::Relaxed);
+        }
+        DockerError::Api { what, source }
+    }
 }
 
 /// Makes the engine's 404 an ordinary answer.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -107,7 +107,8 @@ impl Command {
         self
     }
 
-    /// Says that it changes something on this machine, by a name for the seam ([`super::seam`]).
+    /// Says that it changes something on this machine, by a name for the seam ([`super::seam`]); whoever
+    /// [`watch_changes`] is told its process id.
     #[must_use]
     pub fn changes(mut self, what: &'static str) -> Self {
         self.change = Some(what);
@@ -208,6 +209,9 @@ pub async fn run_unchecked(
     }
     let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
     if let Some(what) = command.change {
+        if let (Some(pid), Some(watcher)) = (child.id(), watcher()) {
+            watcher(what, pid);
+        }
         seam::running(what);
     }
     let group = Group::of(&child);
@@ -239,6 +243,19 @@ pub async fn run_unchecked(
             Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
         }
     }
+}
+
+/// Who is told the process ids of programs that change what runs.
+type Watcher = Arc<dyn Fn(&str, u32) + Send + Sync>;
+static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
+
+/// Has every program that [`Command::changes`] something told by that name and its process id as soon as it is there.
+pub fn watch_changes(watcher: impl Fn(&str, u32) + Send + Sync + 'static) {
+    *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(watcher));
+}
+
+fn watcher() -> Option<Watcher> {
+    WATCHER.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Command lines of the programs that run now, by number.

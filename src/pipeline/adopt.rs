@@ -24,27 +24,27 @@ const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 const ENVIRONMENT_FILE: &str = "com.docker.compose.project.environment_file";
 
 impl Run {
-    /// Records what runs under this project name and is not ours yet, if the job says so.
+    /// Records what runs under this project name and is not ours yet, if the job says so, and returns that release.
     ///
     /// # Errors
     /// Its files are gone, and `--adopt=no-rollback` was not said.
-    pub async fn adopt(&self, project: &str) -> Result<(), Stop> {
-        let Some(adopt) = self.job.options.adopt else { return Ok(()) };
+    pub async fn adopt(&self, project: &str) -> Result<Option<Release>, Stop> {
+        let Some(adopt) = self.job.options.adopt else { return Ok(None) };
         if self.layout.current_release().is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let running = self.executor.containers(project).await?;
         let foreign: Vec<ContainerFacts> =
             running.into_iter().filter(|container| !container.labels.contains_key(labels::ROOT)).collect();
         if foreign.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if adopt == Adopt::NoRollback {
             self.tell(
                 "adopted without a release to return to",
                 "the first rollback will be possible after two deploys",
             );
-            return Ok(());
+            return Ok(None);
         }
         let id = format!("adopted-{}", wall().strftime("%Y%m%d%H%M%S"));
         let id: ReleaseId = id.parse().map_err(|_| gone(self.layout.root()))?;
@@ -59,7 +59,7 @@ impl Run {
             &format!("what runs was recorded as release {}; a rollback can return to it", release.id),
             "this first deploy recreates every container once",
         );
-        Ok(())
+        Ok(Some(release))
     }
 
     fn tell(&self, notice: &str, hint: &str) {

@@ -96,6 +96,8 @@ impl Run {
     pub async fn backup_now(&self, site: &Site, model: &ComposeModel) -> Ending {
         let taken = self
             .stage(Stage::BackingUp, async {
+                let current = self.current().ok().flatten();
+                self.begin_journal(current.as_ref(), None, &site.project)?;
                 let path = self.take_backup(model, site, ArchiveFormat::Gzip).await?;
                 let path = path.ok_or_else(|| {
                     crate::model::FailureReport::new(

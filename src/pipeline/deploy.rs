@@ -27,15 +27,13 @@ impl Run {
     }
 
     async fn try_deploy(&self, staged: &Path, project: &str) -> Result<Ending, Stop> {
-        self.adopt(project).await?;
-        let current = self.current_to_replace();
-        self.journal(
-            Phase::Preparing,
-            current.as_ref(),
-            Some(&ReleaseId::from(&self.job.deployment_id)),
-            project,
-            &[],
-        )?;
+        let after = ReleaseId::from(&self.job.deployment_id);
+        let mut current = self.current_to_replace();
+        self.begin_journal(current.as_ref(), Some(&after), project)?;
+        if let Some(adopted) = self.adopt(project).await? {
+            self.book.change(|entry| entry.before = Some(adopted.id.clone()))?;
+            current = Some(adopted);
+        }
         tokio::select! {
             // The next stage says so.
             () = self.cancel.raised() => {}
@@ -47,6 +45,7 @@ impl Run {
             return Ok(self.deploy_again(&ready, current).await);
         }
         let backup = self.backup_stage(&ready).await?;
+        self.backed_up(backup.as_deref())?;
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
         ending.backup = backup;
         if ending.outcome == Some(Outcome::Succeeded) {
@@ -113,6 +112,12 @@ impl Run {
             })
         })
         .await
+    }
+
+    /// Writes that the backup is taken, or none is wanted.
+    pub(super) fn backed_up(&self, backup: Option<&str>) -> Result<(), Stop> {
+        let backup = backup.map(str::to_owned);
+        Ok(self.book.change(|entry| (entry.phase, entry.backup) = (Phase::BackedUp, backup))?)
     }
 
     /// Stopped before the switch: the running release was not touched.

@@ -4,8 +4,11 @@
 //! listens.
 
 mod adopt;
+mod back;
 mod backing_up;
+mod book;
 mod compare;
+mod daemon;
 mod deadline;
 mod deploy;
 pub mod journal;
@@ -14,6 +17,7 @@ mod prepare;
 mod recovery;
 mod room;
 mod run;
+mod settle;
 mod stop;
 mod switch;
 mod untouched;
@@ -21,6 +25,8 @@ pub mod urls;
 
 use std::path::Path;
 
+pub use book::Book;
+pub use daemon::connect;
 pub use deadline::Deadline;
 pub use run::{Ending, Run, last_word};
 pub use stop::{Cancel, Stop};
@@ -28,6 +34,9 @@ pub use stop::{Cancel, Stop};
 use crate::executor::compose::Site;
 use crate::model::compose::ComposeModel;
 use crate::model::{Action, Outcome};
+
+/// What `clean` takes away besides containers and networks (R003-34).
+const CLEAN: [&str; 3] = ["-v", "--rmi", "local"];
 
 /// What a verb works on besides the releases.
 pub enum Subject<'a> {
@@ -58,7 +67,7 @@ pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
         (Action::Restart, _) => run.start_current(true).await,
         (Action::Rollback { to, .. }, _) => run.rollback(to.as_ref()).await,
         (Action::Down, Subject::There { site, .. }) => run.take_down(site, &[]).await,
-        (Action::Clean, Subject::There { site, .. }) => run.take_down(site, &["-v", "--rmi", "local"]).await,
+        (Action::Clean, Subject::There { site, .. }) => run.take_down(site, &CLEAN).await,
         (Action::Backup, Subject::There { site, model }) => run.backup_now(site, model).await,
         // The others change nothing and never come here, nor does a bundle without a verb for it.
         _ => Ending::of(Outcome::Aborted),

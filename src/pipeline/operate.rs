@@ -1,10 +1,12 @@
 //! The operator's verbs (DESIGN section 5): rollback, up, down, restart, clean, build. They take the same lease, journal
 //! and verified path as a deploy.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::journal::Phase;
 use super::run::{Done, Ending, Run};
+use super::settle::ROUNDS;
 use super::stop::Stop;
 use super::switch::Manner;
 use crate::executor::compose::{Site, changes};
@@ -25,7 +27,7 @@ impl Run {
     async fn try_rollback(&self, to: Option<&ReleaseId>) -> Result<Ending, Stop> {
         let current = self.current()?;
         let target = self.rollback_target(to, current.as_ref())?;
-        self.journal(Phase::Preparing, current.as_ref(), Some(&target.id), &target.project, &[])?;
+        self.begin_journal(current.as_ref(), Some(&target.id), &target.project)?;
         let ready = self.ready(target).await?;
         self.bring_images_back(&ready.release).await?;
         let mut backup = None;
@@ -43,6 +45,7 @@ impl Run {
                 Err(stop) => return Ok(self.aborted(&stop)),
             }
         }
+        self.backed_up(backup.as_deref())?;
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
         if ending.outcome == Some(Outcome::Succeeded) {
             self.tell_untouched(&ready.release, current.as_ref());
@@ -95,6 +98,7 @@ impl Run {
                 let hint = "run `ffe-deploy deploy` first";
                 FailureReport::new(ErrorKind::ValidationError, "release.none", message).hint(hint)
             })?;
+            self.begin_journal(Some(&current), Some(&current.id), &current.project)?;
             let ready = self.ready(current.clone()).await?;
             self.bring_images_back(&current).await?;
             let manner = Manner { down_first, repair: false };
@@ -112,23 +116,27 @@ impl Run {
             return self.aborted(&Stop::Cancelled);
         }
         let before = self.current().ok().flatten();
-        let old = self.executor.containers(&site.project).await.unwrap_or_default();
+        let mut services = BTreeMap::new();
         let stopped = self
             .stage_to_its_end(Stage::Deploying, async {
                 let current = before.as_ref();
-                self.journal(Phase::Switching, current, current.map(|r| &r.id), &site.project, &old)?;
+                let old = self.containers(&site.project).await?;
+                if self.book.entry().is_none() {
+                    self.begin_journal(current, current.map(|release| &release.id), &site.project)?;
+                }
+                self.reached(Phase::TakingDown)?;
                 atomic::write(&self.layout.stopped(), b"stopped on purpose\n", 0o600)?;
-                self.executor.down(site, more).await?;
+                self.down_to_its_end(site, more).await?;
+                services = changes(&old, &self.containers(&site.project).await?);
                 Ok(Done::Did(()))
             })
             .await;
-        let new = self.executor.containers(&site.project).await.unwrap_or_default();
-        let services = changes(&old, &new);
         self.tell_services(&services);
         let mut ending = Ending::of(Outcome::Succeeded);
         self.emitter.enter(if stopped.is_ok() { Stage::Complete } else { Stage::Failed });
         if let Err(stop) = stopped {
-            ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
+            let unended = stop.is_no_daemon();
+            ending = Ending { errors: vec![stop.failure()], unended, ..Ending::of(Outcome::Failed) };
             ending.next_step = Some("look at what still runs with `docker ps`, then try again".into());
         }
         ending.changed = !services.is_empty();
@@ -139,12 +147,23 @@ impl Run {
         ending
     }
 
+    /// Goes on while the daemon goes away and comes back, and while it is still at what somebody ordered who is dead.
+    async fn down_to_its_end(&self, site: &Site, more: &[&str]) -> Result<(), Stop> {
+        for _ in 1..ROUNDS {
+            if self.executor.down(site, more).await.is_ok() {
+                return Ok(());
+            }
+            self.calm(&site.project).await?;
+        }
+        Ok(self.executor.down(site, more).await?)
+    }
+
     /// Builds the images and starts nothing.
     pub async fn build_only(&self, staged: &Path, project: &str) -> Ending {
         let built = async {
             let current = self.current_to_replace();
             let after = ReleaseId::from(&self.job.deployment_id);
-            self.journal(Phase::Preparing, current.as_ref(), Some(&after), project, &[])?;
+            self.begin_journal(current.as_ref(), Some(&after), project)?;
             let ready = self.prepare(staged, project, current.as_ref()).await?;
             self.discard(&ready.release.id);
             Ok::<Option<Release>, Stop>(current)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::journal::Phase;
 use super::run::{Done, Run};
 use super::stop::Stop;
 use crate::executor::compose::mounts::{self, Mounts};
@@ -57,8 +58,11 @@ impl Run {
         current: Option<&Release>,
     ) -> Result<Ready, Stop> {
         let candidate = self.stage(Stage::Setup, self.set_up(staged, project)).await?;
+        self.reached(Phase::Placed)?;
         let (images, inputs) = self.have_images(&candidate, current).await?;
-        self.seal(candidate, images, inputs, current)
+        let ready = self.seal(candidate, images, inputs, current)?;
+        self.reached(Phase::Ready)?;
+        Ok(ready)
     }
 
     /// Runs `pulling` and `building`, the only stages in which the host knows a password of a registry.

@@ -1,56 +1,154 @@
 //! Ends a deployment that nobody ended: finish when its checks had passed, undo otherwise.
 //!
 //! Needs no job, no registry and no secret that the host has not got: the journal says how far it came, and the
-//! releases' directories hold the rest.
+//! releases' directories hold the rest. Whoever dies here is recovered in the same way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::back::Back;
 use super::journal::{Entry, Phase};
 use super::run::{Ending, Run};
+use super::settle::Side;
 use super::stop::Stop;
-use super::switch::Back;
+use crate::backup;
 use crate::event::EventKind;
+use crate::executor::compose::Site;
 use crate::here;
+use crate::history;
 use crate::host::children;
-use crate::model::{ContainerFacts, ErrorKind, FailureReport, Outcome, Release, Stage};
+use crate::model::{Action, ErrorKind, FailureReport, HistoryRecord, Outcome, Severity, Stage};
 
 /// How long children of the dead worker get to be gone.
 const CHILDREN: Duration = Duration::from_secs(30);
 
+/// What is done about a deployment that nobody ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// It had ended: only its last word is missing.
+    Tell,
+    /// Nothing was switched.
+    Discard,
+    /// Its checks had passed, or what it wanted is what runs anyway.
+    Finish(&'static str),
+    /// Everything is stopped, as asked: that cannot be undone, and is known to be wanted.
+    TakeDown,
+    /// The release before comes back.
+    Undo,
+}
+
+impl Decision {
+    fn of(entry: &Entry, is_recorded: bool) -> Self {
+        match entry.phase {
+            _ if is_recorded => Self::Tell,
+            Phase::Preparing | Phase::Placed | Phase::Ready | Phase::BackedUp => Self::Discard,
+            Phase::Switching | Phase::Verifying if entry.before.is_some() && entry.before == entry.after => {
+                Self::Finish("finish: the release that is current is started again")
+            }
+            Phase::Switching | Phase::Verifying | Phase::Undoing => Self::Undo,
+            Phase::Committing | Phase::Committed => Self::Finish("finish: its checks had passed"),
+            Phase::TakingDown => Self::TakeDown,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Tell => "tell: it had ended, only its last word was missing",
+            Self::Discard => "discard: nothing was switched",
+            Self::Finish(words) => words,
+            Self::TakeDown => "finish: everything is stopped, as asked",
+            Self::Undo => "undo",
+        }
+    }
+}
+
 impl Run {
     /// Ends the deployment that the journal names.
     pub async fn recover(&self, entry: &Entry) -> Ending {
-        let finishing = entry.phase == Phase::Committing;
-        let decision = match entry.phase {
-            Phase::Preparing => "discard: nothing was switched",
-            Phase::Committing => "finish: its checks had passed",
-            Phase::Switching | Phase::Verifying | Phase::Undoing => "undo",
-        };
+        let record = self.recorded();
+        let decision = Decision::of(entry, record.is_some());
+        let unfinished = entry.job.deployment_id.to_string();
         let started = EventKind::RecoveryStarted {
-            unfinished: entry.job.deployment_id.to_string(),
+            unfinished: unfinished.clone(),
             reached: entry.phase.as_str().to_owned(),
-            decision: decision.to_owned(),
+            decision: decision.words().to_owned(),
         };
         self.emitter.emit(here!(), started);
-        children::end_all(&entry.job.deployment_id, CHILDREN).await;
-        let ending = match entry.phase {
-            Phase::Preparing => self.discard_unfinished(entry),
-            _ if finishing => self.finish_unfinished(entry),
-            _ => self.undo_unfinished(entry).await,
+        if let Err(stop) = self.alone(entry, decision).await {
+            return Ending { unended: true, errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
+        }
+        let ending = match (decision, record) {
+            (Decision::Tell, Some(record)) => self.told_again(record),
+            (Decision::Tell | Decision::Discard, _) => self.discard_unfinished(entry).await,
+            (Decision::Finish(_), _) => self.finish_unfinished(entry).await,
+            (Decision::TakeDown, _) => self.take_down_again(entry).await,
+            (Decision::Undo, _) => self.undo_unfinished(entry, died(entry)).await,
         };
-        let ending = Ending { target: entry.after.clone(), ..ending };
-        let outcome = ending.outcome.unwrap_or(Outcome::Failed);
-        let unfinished = entry.job.deployment_id.to_string();
-        self.emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
+        let ending = self.named(entry, ending);
+        if !ending.unended {
+            let outcome = ending.outcome.unwrap_or(Outcome::Failed);
+            self.emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
+        }
         ending
     }
 
-    fn discard_unfinished(&self, entry: &Entry) -> Ending {
+    /// Returns when nothing acts any more for the dead worker, and there is somebody to ask what is.
+    async fn alone(&self, entry: &Entry, decision: Decision) -> Result<(), Stop> {
+        // Process ids of before the machine's last start are others' now.
+        let known = Some(&entry.children).filter(|_| entry.boot == children::boot());
+        let known = known.cloned().unwrap_or_default();
+        let ended = children::end_all(&entry.job.deployment_id, &known, CHILDREN).await;
+        ended.map_err(|lasting| {
+            let message = format!("a program of {} {lasting}; nothing was changed", entry.job.deployment_id);
+            FailureReport::new(ErrorKind::DeploymentError, "recovery.children", message)
+                .hint("end it on the host, then run `ffe-deploy recover`")
+        })?;
+        match decision {
+            Decision::Tell | Decision::Discard => Ok(()),
+            Decision::Finish(_) | Decision::TakeDown | Decision::Undo => self.wait_for_daemon().await,
+        }
+    }
+
+    /// Adds what the journal knows of a deployment, whatever became of it.
+    fn named(&self, entry: &Entry, ending: Ending) -> Ending {
+        let after = entry.after.as_ref().and_then(|id| self.executor.load(id).ok());
+        Ending {
+            target: ending.target.or_else(|| entry.after.clone()),
+            version: ending.version.or_else(|| after.map(|release| release.version)),
+            backup: ending.backup.or_else(|| entry.backup.clone()),
+            ..ending
+        }
+    }
+
+    /// The history knows it: its worker died between its record and its last word.
+    fn told_again(&self, record: HistoryRecord) -> Ending {
+        let stage = match record.outcome {
+            Outcome::Succeeded => Stage::Complete,
+            Outcome::RolledBack => Stage::RolledBack,
+            _ => Stage::Failed,
+        };
+        self.emitter.enter(stage);
+        let load = |id: Option<&_>| id.and_then(|id| self.executor.load(id).ok());
+        Ending {
+            changed: record.outcome != Outcome::Aborted,
+            target: record.release.clone(),
+            version: Some(record.version),
+            release: self.current().ok().flatten(),
+            before: load(record.previous_release.as_ref()),
+            rolled_back_to: record.rolled_back_to,
+            backup: record.backup,
+            checks: record.checks,
+            errors: record.errors,
+            ..Ending::of(record.outcome)
+        }
+    }
+
+    async fn discard_unfinished(&self, entry: &Entry) -> Ending {
         if let Some(after) =
             entry.after.as_ref().filter(|after| after.as_str() == entry.job.deployment_id.as_str())
         {
             self.discard(after);
         }
+        backup::sweep(&self.executor.docker, &entry.project, &self.layout.backups()).await;
         self.emitter.enter(Stage::Failed);
         let before = self.current().ok().flatten();
         Ending {
@@ -62,32 +160,90 @@ impl Run {
         }
     }
 
-    fn finish_unfinished(&self, entry: &Entry) -> Ending {
+    /// What had passed its checks may have stopped since, with the machine: it is started, asked again, and recorded.
+    async fn finish_unfinished(&self, entry: &Entry) -> Ending {
         let before = entry.before.as_ref().and_then(|id| self.executor.load(id).ok());
-        let finished = entry.after.as_ref().map(|after| {
-            self.make_current(after, before.as_ref())?;
-            Ok::<Release, Stop>(self.executor.load(after)?)
-        });
-        self.emitter.enter(Stage::Complete);
-        match finished {
-            Some(Ok(release)) => {
-                Ending { changed: true, release: Some(release), before, ..Ending::of(Outcome::Succeeded) }
+        let finished = async {
+            let after = entry.after.as_ref().ok_or_else(|| died(entry))?;
+            let ready = self.ready(self.executor.load(after)?).await?;
+            let verified = self.stage_to_its_end(Stage::Verifying, async {
+                Ok(super::run::Done::Did(self.establish(&ready, Side::After, true).await?))
+            });
+            let report = verified.await?;
+            Ok::<Ending, Stop>(self.commit(&ready, before.as_ref(), report).await)
+        };
+        match finished.await {
+            Ok(ending) => {
+                self.tell_finished(entry);
+                Ending { changed: true, before, ..ending }
             }
-            Some(Err(stop)) => Ending { errors: vec![stop.failure()], before, ..Ending::of(Outcome::Failed) },
-            None => Ending { errors: vec![died(entry)], before, ..Ending::of(Outcome::Failed) },
+            Err(stop) if stop.is_no_daemon() => {
+                Ending { unended: true, errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) }
+            }
+            Err(stop) if entry.before == entry.after => {
+                self.emitter.enter(Stage::Failed);
+                Ending {
+                    errors: vec![stop.failure(), died(entry)],
+                    changed: true,
+                    release: before.clone(),
+                    before,
+                    ..Ending::of(Outcome::Failed)
+                }
+            }
+            Err(stop) => self.undo_unfinished(entry, stop.failure()).await,
         }
     }
 
-    async fn undo_unfinished(&self, entry: &Entry) -> Ending {
-        let mut ending = Ending { errors: vec![died(entry)], changed: true, ..Ending::of(Outcome::Failed) };
-        let before = entry.before.as_ref().map(|id| self.executor.load(id));
-        match before {
-            Some(Ok(before)) => self.undo_to(entry, &before, &mut ending).await,
+    async fn take_down_again(&self, entry: &Entry) -> Ending {
+        let release = self.current().ok().flatten();
+        let bare = || Site {
+            project: entry.project.clone(),
+            project_dir: self.layout.root().to_owned(),
+            files: Vec::new(),
+            env_file: "/dev/null".into(),
+            profiles: Vec::new(),
+        };
+        let site = release.map_or_else(bare, |release| Site::of_release(&self.layout, &release));
+        let more: &[&str] = if entry.job.action == Action::Clean { &super::CLEAN } else { &[] };
+        let ending = self.take_down(&site, more).await;
+        if ending.outcome == Some(Outcome::Succeeded) {
+            self.tell_finished(entry);
+        }
+        ending
+    }
+
+    /// A success has no errors: that its worker died is told beside it.
+    fn tell_finished(&self, entry: &Entry) {
+        let (code, notice) =
+            ("recovery.finished".to_owned(), format!("{}; it was finished", died(entry).message));
+        self.emitter
+            .emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
+    }
+
+    async fn undo_unfinished(&self, entry: &Entry, cause: FailureReport) -> Ending {
+        // Why it was being undone comes first: it is the root cause.
+        let stop = match &entry.why {
+            Some(why) if why.code == Stop::CANCELLED => Stop::Cancelled,
+            Some(why) => Stop::from(why.clone()),
+            None => Stop::from(cause.clone()),
+        };
+        let mut errors = vec![stop.failure()];
+        errors.extend(Some(cause).filter(|cause| *cause != errors[0]));
+        let mut ending = Ending { errors, changed: true, ..Ending::of(Outcome::Failed) };
+        match entry.before.as_ref().map(|id| self.executor.load(id)) {
+            Some(Ok(before)) => {
+                let back = Back { to: &before, from: entry.after.as_ref(), interrupted: true };
+                self.roll_back_to(&back, &stop, &mut ending).await;
+                if ending.outcome == Some(Outcome::RolledBack) {
+                    ending.next_step = Some("the release before runs and is healthy; deploy again".into());
+                }
+                ending.before = Some(before);
+            }
             Some(Err(error)) => {
                 ending.errors.push(error.report());
                 ending.next_step = Some("look at the host: the release before cannot be put back".into());
             }
-            None => self.stop_unfinished(entry, &mut ending).await,
+            None => self.stop_first(&entry.project, &stop, &mut ending).await,
         }
         if ending.outcome == Some(Outcome::Failed) {
             self.emitter.enter(Stage::Failed);
@@ -95,52 +251,12 @@ impl Run {
         ending
     }
 
-    async fn undo_to(&self, entry: &Entry, before: &Release, ending: &mut Ending) {
-        let started = EventKind::RollbackStarted {
-            from_release: entry.after.as_ref().map(ToString::to_string),
-            to_release: before.id.to_string(),
-            reason: died(entry).message,
-        };
-        self.emitter.emit(here!(), started);
-        let began = Instant::now();
-        let keep = self.known(entry).await;
-        let way_back = Back { to: before, from: entry.after.as_ref(), keep: &keep };
-        let back = self.stage_to_its_end(Stage::RollingBack, self.put_back(&way_back)).await;
-        ending.before = Some(before.clone());
-        match back {
-            Ok(report) => {
-                self.emitter.enter(Stage::RolledBack);
-                let outcome = crate::model::StageOutcome::Succeeded;
-                let reason = Some(format!("{} is back and healthy", before.version));
-                self.emitter
-                    .emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
-                ending.outcome = Some(Outcome::RolledBack);
-                ending.health = Some(report);
-                ending.release = Some(before.clone());
-                ending.rolled_back_to = Some(before.id.clone());
-                ending.next_step = Some("the release before runs and is healthy; deploy again".into());
-            }
-            Err(stop) => {
-                ending.errors.push(stop.failure());
-                ending.next_step = Some("look at the host now: the release before is not healthy".into());
-            }
-        }
-    }
-
-    /// Returns those of the containers that ran before which are still there.
-    async fn known(&self, entry: &Entry) -> Vec<ContainerFacts> {
-        let found = self.executor.containers(&entry.project).await.unwrap_or_default();
-        found.into_iter().filter(|container| entry.containers.contains_key(&container.id)).collect()
-    }
-
-    async fn stop_unfinished(&self, entry: &Entry, ending: &mut Ending) {
-        let found = self.executor.containers(&entry.project).await.unwrap_or_default();
-        let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
-        if let Err(error) = self.executor.stop(&ids).await {
-            ending.errors.push(error.report());
-        }
-        ending.next_step =
-            Some("there was no earlier release: the containers were stopped and kept; deploy again".into());
+    /// Returns what the history knows of this deployment.
+    pub(super) fn recorded(&self) -> Option<HistoryRecord> {
+        let (app, environment) = (&self.job.app.name, &self.job.environment.name);
+        let entries = history::read_all(&self.layout.history(), app, environment);
+        let mut records = entries.iter().filter_map(crate::model::HistoryEntry::record);
+        records.find(|record| record.deployment_id == self.job.deployment_id).cloned()
     }
 }
 

@@ -1,10 +1,12 @@
 //! One run of the pipeline: what every part of it needs, how a stage is told, and the result in the making.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::book::Book;
 use super::deadline::Deadline;
 use super::journal::{self, Entry, Phase};
 use super::stop::{Cancel, Stop};
@@ -16,8 +18,8 @@ use crate::host::ballast;
 use crate::host::clock::wall;
 use crate::host::layout::Layout;
 use crate::model::{
-    Action, CheckResult, ContainerFacts, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release,
-    ReleaseId, Severity, Stage, StageOutcome,
+    Action, CheckResult, FailureReport, HealthReport, HistoryRecord, Job, Outcome, Release, ReleaseId,
+    Severity, Stage, StageOutcome,
 };
 
 /// What one run needs. Recovery makes one, too, from the journal.
@@ -36,6 +38,8 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it has to have ended.
     pub deadline: Deadline,
+    /// Its journal.
+    pub book: Book,
 }
 
 /// What a stage did.
@@ -102,36 +106,44 @@ impl Run {
             .emit(here!(), stage_finished(stage, StageOutcome::Skipped, Some(reason.to_owned()), began));
     }
 
-    /// Writes what is about to happen.
+    /// Writes the journal's first word: what this run is about. In recovery it is there already.
     ///
     /// # Errors
-    /// It cannot be written; the change must not be made.
-    pub fn journal(
+    /// It cannot be written; nothing must be changed.
+    pub fn begin_journal(
         &self,
-        phase: Phase,
         before: Option<&Release>,
         after: Option<&ReleaseId>,
         project: &str,
-        containers: &[ContainerFacts],
     ) -> Result<(), Stop> {
         let entry = Entry {
             schema: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             agent: self.layout.agent_of_this_process(),
+            root: PathBuf::new(),
+            boot: String::new(),
             job: self.job.without_secrets(),
             started_at: self.started_at,
-            phase,
+            phase: Phase::Preparing,
             project: project.to_owned(),
             before: before.map(|release| release.id.clone()),
             after: after.cloned(),
-            containers: containers.iter().map(|c| (c.id.clone(), c.service.clone())).collect(),
+            keep: BTreeMap::new(),
+            start: Vec::new(),
+            remove: Vec::new(),
+            children: BTreeMap::new(),
+            backup: None,
+            why: None,
         };
-        match journal::write(&self.layout.journal(), &entry) {
-            Err(error) if error.is_full() && ballast::give_up(&self.layout.ballast()) => {
-                Ok(journal::write(&self.layout.journal(), &entry)?)
-            }
-            written => Ok(written?),
-        }
+        Ok(self.book.begin(entry)?)
+    }
+
+    /// Writes how far it has come, before the next change.
+    ///
+    /// # Errors
+    /// It cannot be written; the change must not be made.
+    pub fn reached(&self, phase: Phase) -> Result<(), Stop> {
+        Ok(self.book.change(|entry| entry.phase = phase)?)
     }
 
     /// Reads the release that is current.
@@ -163,7 +175,7 @@ impl Run {
         // Checks and errors quote what programs said, and the record of it stays.
         Cleaner::new(&self.executor.redactor).result(&mut result);
         if self.job.action.is_recorded()
-            && !self.is_recorded()
+            && self.recorded().is_none()
             && let Err(error) = history::write(&self.layout.history(), &self.record(&result, target))
         {
             let failure = error.report();
@@ -176,14 +188,6 @@ impl Run {
             eprintln!("ffe-agent: {}", Stop::from(error).failure().message);
         }
         result
-    }
-
-    /// Whether the history knows this deployment already: its worker died between its record and its last word.
-    fn is_recorded(&self) -> bool {
-        let (app, environment) = (&self.job.app.name, &self.job.environment.name);
-        let entries = history::read_all(&self.layout.history(), app, environment);
-        let mut records = entries.iter().filter_map(crate::model::HistoryEntry::record);
-        records.any(|record| record.deployment_id == self.job.deployment_id)
     }
 
     fn record(&self, result: &DeploymentResult, target: Option<ReleaseId>) -> HistoryRecord {
@@ -271,6 +275,8 @@ pub struct Ending {
     pub errors: Vec<FailureReport>,
     /// What to do next.
     pub next_step: Option<String>,
+    /// It could not be ended: the journal stays, and whoever comes next tries again.
+    pub unended: bool,
 }
 
 impl Ending {

@@ -66,13 +66,23 @@ impl Stop {
         matches!(self, Self::Failed(failure) if failure.code.starts_with("deadline."))
     }
 
+    /// Code of the failure that a cancel is.
+    pub(super) const CANCELLED: &'static str = "cancelled";
+
+    /// Returns whether it is that Docker's daemon does not answer.
+    pub(super) fn is_no_daemon(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.code == "docker.running")
+    }
+
     /// Returns the failure that it is.
     pub fn failure(&self) -> FailureReport {
         match self {
             Self::Failed(failure) => (**failure).clone(),
-            Self::Cancelled => {
-                FailureReport::new(ErrorKind::DeploymentError, "cancelled", "the deployment was cancelled")
-            }
+            Self::Cancelled => FailureReport::new(
+                ErrorKind::DeploymentError,
+                Self::CANCELLED,
+                "the deployment was cancelled",
+            ),
         }
     }
 }

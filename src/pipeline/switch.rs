@@ -1,4 +1,4 @@
-//! From one release to another: deploying, verifying, and then commit or undo. The only place that decides on a rollback.
+//! From one release to another: deploying, verifying, and then commit, or the way back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,12 +6,13 @@ use std::path::Path;
 use super::journal::Phase;
 use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
+use super::settle::{in_order, may_stop};
 use super::stop::Stop;
 use crate::event::{EventKind, ServiceChange};
 use crate::executor::compose::{ExecutorError, changes};
 use crate::health;
 use crate::here;
-use crate::host::{atomic, ballast};
+use crate::host::{atomic, docker};
 use crate::model::{
     ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthReport, HealthSpec, HealthState, Outcome,
     Release, ReleaseId, Stage, Verdict,
@@ -19,16 +20,6 @@ use crate::model::{
 
 /// Most services whose logs are collected after a failure.
 const EXPLAINED: usize = 5;
-
-/// A way back.
-pub struct Back<'a> {
-    /// The release that ran before.
-    pub to: &'a Release,
-    /// The one that failed.
-    pub from: Option<&'a ReleaseId>,
-    /// Containers that ran before the switch.
-    pub keep: &'a [ContainerFacts],
-}
 
 /// How a switch is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,41 +30,22 @@ pub struct Manner {
     pub repair: bool,
 }
 
-/// What is done about a switch that failed.
-enum Undoing<'a> {
-    /// Nothing: what runs stays, and this is the next step.
-    Leave(&'static str),
-    /// This release comes back.
-    PutBack(&'a Release),
-    /// There was none before: what was started is stopped.
-    StopFirst,
-}
-
-/// Decides on a rollback: here, and nowhere else.
-fn undoing<'a>(target: &Ready, before: Option<&'a Release>, stop: &Stop) -> Undoing<'a> {
-    let cancelled = *stop == Stop::Cancelled;
-    match before {
-        // A restart, a start or a repair of the current release: a cancel must not leave it stopped half-way.
-        Some(before) if before.id == target.release.id && cancelled => Undoing::PutBack(before),
-        Some(before) if before.id == target.release.id => {
-            Undoing::Leave("the release that is current is not healthy: roll back with `ffe-deploy rollback`")
-        }
-        _ if !target.release.app.automatic_rollback && !cancelled => {
-            Undoing::Leave("automatic rollback is off: run `ffe-deploy rollback`, or deploy a good release")
-        }
-        Some(before) => Undoing::PutBack(before),
-        None => Undoing::StopFirst,
-    }
-}
-
 impl Run {
     /// Switches to a release and verifies it; when it fails, goes back to the one before.
     pub async fn switch_to(&self, target: &Ready, before: Option<&Release>, manner: Manner) -> Ending {
-        let old = self.executor.containers(&target.site.project).await.unwrap_or_default();
-        let applied = self.stage(Stage::Deploying, self.apply(target, before, manner, &old)).await;
+        let (mut old, seen) = (Vec::new(), docker::unanswered());
+        let applied = self.stage(Stage::Deploying, self.apply(target, before, manner, &mut old)).await;
+        if let (Err(stop), false) = (&applied, self.has_switched()) {
+            return self.aborted(stop);
+        }
+        let disturbed = applied.is_err() && self.has_lost_daemon(seen).await;
+        if disturbed {
+            // What comes next asks it, and says what is wrong when it stays away.
+            self.wait_for_daemon().await.ok();
+        }
         let services = self.services(target, &old).await;
         let verified = match applied {
-            Ok(()) => match self.stage(Stage::Verifying, self.verify_stage(target, before, &old)).await {
+            Ok(()) => match self.stage(Stage::Verifying, self.verify_stage(target)).await {
                 // Whatever else failed there has been explained.
                 Err(stop) if stop.is_late() => Err(self.because(stop, &target.release.project).await),
                 verified => verified,
@@ -82,7 +54,7 @@ impl Run {
         };
         let mut ending = match verified {
             Ok(report) => self.commit(target, before, report).await,
-            Err(stop) => self.undo(target, before, &stop, &old).await,
+            Err(stop) => self.undo(target, before, &stop, disturbed || docker::unanswered() != seen).await,
         };
         ending.services = services;
         ending.target = Some(target.release.id.clone());
@@ -97,9 +69,15 @@ impl Run {
         target: &Ready,
         before: Option<&Release>,
         manner: Manner,
-        old: &[ContainerFacts],
+        old: &mut Vec<ContainerFacts>,
     ) -> Result<Done<()>, Stop> {
-        self.journal(Phase::Switching, before, Some(&target.release.id), &target.release.project, old)?;
+        *old = self.containers(&target.site.project).await?;
+        self.book.change(|entry| {
+            entry.phase = Phase::Switching;
+            entry.keep = old.iter().map(|c| (c.id.clone(), c.service.clone())).collect();
+            entry.start = in_order(old);
+            entry.remove = may_stop(old, &target.model, manner);
+        })?;
         self.tell_changes(&target.release, before);
         if manner.down_first {
             self.executor.down(&target.site, &[]).await?;
@@ -109,9 +87,14 @@ impl Run {
         Ok(Done::Did(()))
     }
 
+    fn has_switched(&self) -> bool {
+        self.book.entry().is_some_and(|entry| entry.phase.has_switched())
+    }
+
     /// Tells what happened to each service.
     async fn services(&self, target: &Ready, old: &[ContainerFacts]) -> BTreeMap<String, ServiceChange> {
-        let new = self.executor.containers(&target.site.project).await.unwrap_or_default();
+        // Nobody decides by this: without an answer nothing is told.
+        let Ok(new) = self.executor.containers(&target.site.project).await else { return BTreeMap::new() };
         let changes = changes(old, &new);
         self.tell_services(&changes);
         changes
@@ -125,13 +108,12 @@ impl Run {
         }
     }
 
-    async fn verify_stage(
-        &self,
-        target: &Ready,
-        before: Option<&Release>,
-        old: &[ContainerFacts],
-    ) -> Result<Done<HealthReport>, Stop> {
-        self.journal(Phase::Verifying, before, Some(&target.release.id), &target.release.project, old)?;
+    async fn verify_stage(&self, target: &Ready) -> Result<Done<HealthReport>, Stop> {
+        self.book.change(|entry| {
+            entry.phase = Phase::Verifying;
+            // Compose has ended, and with it what it told to stop.
+            entry.remove.clear();
+        })?;
         let report = self.verify(target, &target.release.app.health, true).await?;
         Ok(Done::Did(report))
     }
@@ -140,7 +122,7 @@ impl Run {
     ///
     /// # Errors
     /// A check that counts failed; its service's last log lines are told.
-    async fn verify(
+    pub(super) async fn verify(
         &self,
         target: &Ready,
         spec: &HealthSpec,
@@ -185,6 +167,7 @@ impl Run {
 
     /// Returns the services of a project that are not as they should be.
     async fn unwell(&self, project: &str) -> Vec<String> {
+        // Only for explanations: without an answer there is nobody to explain.
         unwell_services(&self.executor.containers(project).await.unwrap_or_default())
     }
 
@@ -203,17 +186,18 @@ impl Run {
         states
     }
 
-    async fn commit(&self, target: &Ready, before: Option<&Release>, report: HealthReport) -> Ending {
+    /// Makes a verified release the current one.
+    pub(super) async fn commit(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+        report: HealthReport,
+    ) -> Ending {
         let committed = self
             .stage_to_its_end(Stage::Complete, async {
-                self.journal(
-                    Phase::Committing,
-                    before,
-                    Some(&target.release.id),
-                    &target.release.project,
-                    &[],
-                )?;
+                self.reached(Phase::Committing)?;
                 self.make_current(&target.release.id, before)?;
+                self.book_or_warn(|entry| entry.phase = Phase::Committed);
                 Ok(Done::Did(()))
             })
             .await;
@@ -238,135 +222,16 @@ impl Run {
     /// # Errors
     /// The root cannot be written.
     pub fn make_current(&self, id: &ReleaseId, before: Option<&Release>) -> Result<(), Stop> {
-        atomic::point(&self.layout.current(), &Path::new("releases").join(id.as_str()))?;
+        let target = Path::new("releases").join(id.as_str());
+        // A full disk must not stop what puts a release back that never left.
+        if std::fs::read_link(self.layout.current()).ok() != Some(target.clone()) {
+            atomic::point(&self.layout.current(), &target)?;
+        }
         // It runs again: nobody has stopped it on purpose any more.
         atomic::remove_file(&self.layout.stopped()).ok();
         let previous_release = before.map(|release| release.id.to_string());
         self.emitter.emit(here!(), EventKind::ReleaseCommitted { release: id.to_string(), previous_release });
         Ok(())
-    }
-
-    /// Puts the release before back, or, when there is none, stops what was started.
-    async fn undo(
-        &self,
-        target: &Ready,
-        before: Option<&Release>,
-        stop: &Stop,
-        old: &[ContainerFacts],
-    ) -> Ending {
-        let mut ending = Ending { errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
-        ballast::give_up_if_scarce(&self.layout.ballast());
-        match undoing(target, before, stop) {
-            Undoing::Leave(next_step) => ending.next_step = Some(next_step.to_owned()),
-            Undoing::PutBack(before) => {
-                let back = Back { to: before, from: Some(&target.release.id), keep: old };
-                self.roll_back_to(&back, stop, &mut ending).await;
-            }
-            Undoing::StopFirst => self.stop_first(target, stop, &mut ending).await,
-        }
-        if ending.outcome == Some(Outcome::Failed) {
-            self.emitter.enter(Stage::Failed);
-        }
-        ending
-    }
-
-    async fn roll_back_to(&self, back: &Back<'_>, stop: &Stop, ending: &mut Ending) {
-        let before = back.to;
-        let started = EventKind::RollbackStarted {
-            from_release: back.from.map(ToString::to_string),
-            to_release: before.id.to_string(),
-            reason: stop.reason(),
-        };
-        self.emitter.emit(here!(), started);
-        let put_back = self.stage_to_its_end(Stage::RollingBack, self.put_back(back)).await;
-        match put_back {
-            Ok(report) => {
-                self.skip_to_rolled_back(before);
-                let cancelled = *stop == Stop::Cancelled;
-                ending.outcome = Some(if cancelled { Outcome::Cancelled } else { Outcome::RolledBack });
-                ending.health = Some(report);
-                ending.release = Some(before.clone());
-                ending.rolled_back_to = Some(before.id.clone());
-                ending.next_step =
-                    Some("mend what failed and deploy again; the release before runs and is healthy".into());
-            }
-            Err(worse) => {
-                ending.errors.push(worse.failure());
-                ending.next_step = Some(
-                    "look at the host now: neither the new release nor the one before is healthy".into(),
-                );
-            }
-        }
-    }
-
-    fn skip_to_rolled_back(&self, before: &Release) {
-        self.emitter.enter(Stage::RolledBack);
-        self.emitter.emit(here!(), EventKind::StageStarted {});
-        let began = std::time::Instant::now();
-        let reason = Some(format!("{} is back and healthy", before.version));
-        let outcome = crate::model::StageOutcome::Succeeded;
-        self.emitter.emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
-    }
-
-    /// Applies a release of before and verifies it as a deploy does.
-    ///
-    /// # Errors
-    /// It is not whole, cannot be applied, or is not healthy.
-    pub async fn put_back(&self, back: &Back<'_>) -> Result<Done<HealthReport>, Stop> {
-        let before = back.to;
-        self.journal(Phase::Undoing, Some(before), back.from, &before.project, back.keep)?;
-        let ready = self.ready(before.clone()).await?;
-        self.executor.pin_again(before).await?;
-        self.settle(&ready, back).await?;
-        self.executor.up(&ready.site, &ready.model, &[]).await?;
-        let report = self.verify(&ready, &before.app.health, false).await?;
-        self.make_current(&before.id, None)?;
-        let failed = back.from.and_then(|id| self.executor.load(id).ok());
-        self.tell_untouched(before, failed.as_ref());
-        Ok(Done::Did(report))
-    }
-
-    /// Makes the containers such that Compose can work on them: an `up` that was killed leaves two of one service, the old
-    /// one perhaps about to stop, and Compose would then recreate the wrong one (DESIGN section 6, recovery).
-    ///
-    /// The old one is stopped to its end, because the engine goes on with a stop whose client is gone, and would end what
-    /// was verified meanwhile; the new one is removed. So is what the release that failed wanted gone, and is not yet.
-    async fn settle(&self, ready: &Ready, back: &Back<'_>) -> Result<(), Stop> {
-        let found = self.executor.containers(&ready.site.project).await?;
-        let known = |container: &&ContainerFacts| back.keep.iter().any(|old| old.id == container.id);
-        let failed = back.from.and_then(|id| self.executor.load(id).ok());
-        let leaving = |service: &String| failed.as_ref().is_some_and(|f| !f.services.contains(service));
-        let (mut stop, mut remove) = (Vec::new(), Vec::new());
-        for (service, wanted) in &ready.model.services {
-            let mine = found.iter().filter(|container| container.service == *service);
-            let (old, new): (Vec<_>, Vec<_>) = mine.partition(known);
-            let surplus = old.len() + new.len() > wanted.replicas() as usize;
-            if surplus && !old.is_empty() {
-                remove.extend(new.iter().map(|container| container.id.clone()));
-            }
-            if surplus || leaving(service) {
-                stop.extend(old.iter().map(|container| container.id.clone()));
-            }
-        }
-        self.executor.stop(&stop).await?;
-        Ok(self.executor.remove(&remove).await?)
-    }
-
-    /// The first deployment ever has nothing to go back to: its containers stay, stopped, for inspection.
-    async fn stop_first(&self, target: &Ready, stop: &Stop, ending: &mut Ending) {
-        let found = self.executor.containers(&target.release.project).await.unwrap_or_default();
-        let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
-        if let Err(error) = self.executor.stop(&ids).await {
-            ending.errors.push(error.report());
-        }
-        if *stop == Stop::Cancelled {
-            ending.outcome = Some(Outcome::Cancelled);
-        }
-        ending.next_step = Some(format!(
-            "there is no earlier release to go back to; the containers were stopped and kept: \
-             look at them with `docker ps -a --filter label=com.docker.compose.project={}`, mend the cause, and deploy again",
-            target.release.project
-        ));
     }
 }
 

@@ -347,6 +347,18 @@ impl ComposeExecutor {
         self.tool("stop containers", &Change::Stop(ids)).await
     }
 
+    /// Starts containers by id, one after the other.
+    ///
+    /// # Errors
+    /// Docker fails: some may have started.
+    pub async fn start(&self, ids: &[String]) -> Result<(), ExecutorError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let start = Command::new("docker").arg("start").args(ids).deadline(DOWN_DEADLINE);
+        self.tool("docker start", "start containers", start).await
+    }
+
     /// Stops everything of the project, whatever its profile; volumes stay.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Kind, SOON, Shop, id_of};
-use crate::support::{Act, Running, alive, mentioning, needs, until};
+use crate::support::{Act, Running, Web, alive, mentioning, needs, output, until};
 
 /// Process ids of the worker of a run and of its guard.
 struct Agents {
@@ -215,7 +215,7 @@ fn a_journal_that_cannot_be_read_stops_the_next_deployment_and_says_what_to_do()
     orphaned(&shop, Kind::good("1.1.0"));
     let journal = shop.root().join("state/journal.json");
     let whole = fs::read_to_string(&journal).expect("the journal is there");
-    let text = whole.as_str();
+    let text = whole.trim_end();
     for broken in [&text[..text.len() / 2], "", "{}", &text.replace("\"switching\"", "\"committing\"")] {
         fs::write(&journal, broken).expect("break the journal");
         let ended = shop.deploy(Kind::good("1.2.0")).exits(3);
@@ -258,12 +258,10 @@ fn move_journal(shop: &Shop, phase: &str) {
     fs::write(&journal, sealed.to_string()).expect("write the journal");
 }
 
-#[test]
-fn a_release_whose_checks_had_passed_is_finished_not_undone() {
-    needs!("docker");
-    let shop = Shop::new();
-    shop.deploy(Kind::good("1.0.0")).exits(0);
-    let mut run = shop.begin(Kind { mode: "slow", ..Kind::good("1.1.0") });
+/// A second release that is killed with everybody around it while it is verified, with its journal as if its checks had
+/// passed; returns its id.
+fn orphaned_at_its_commit(shop: &Shop, kind: Kind) -> String {
+    let mut run = shop.begin(kind);
     run.until_stage(SOON, "verifying");
     let agents = Agents::of(&mut run);
     run.signal_group(Signal::KILL);
@@ -271,17 +269,50 @@ fn a_release_whose_checks_had_passed_is_finished_not_undone() {
     kill(agents.worker);
     let orphan = id_of(&run.events_so_far());
     drop(run);
-    move_journal(&shop, "committing");
+    until(SOON, "the end of the agents", || !alive(agents.worker) && !alive(agents.guard));
+    move_journal(shop, "committing");
+    orphan
+}
+
+#[test]
+fn a_release_whose_checks_had_passed_is_started_asked_again_and_finished() {
+    needs!("docker");
+    let web = Web::start();
+    web.on("/ready", &[200]);
+    let shop = Shop::with_checks(&format!("{{name: ready, http: '{}'}}", web.url("/ready")));
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    web.on("/ready", &[503]);
+    let orphan = orphaned_at_its_commit(&shop, Kind::good("1.1.0"));
+    web.on("/ready", &[200]);
+    // As after a start of the machine, where nothing has a restart policy.
+    let stopped = shop.host.containers(&shop.name(), "backend");
+    output(Command::new("docker").args(["kill", &stopped[0]]));
     let ended = shop.run(&["recover", "staging", "--log-format", "human"]).exits(0);
     assert!(ended.stdout.contains("succeeded"), "{}", ended.told());
     let log = shop.host_log(&orphan);
     let recovery = log.iter().find(|event| event["event"] == "recovery_started").expect("a recovery");
     assert_eq!(recovery["decision"], "finish: its checks had passed");
     assert_eq!(shop.host_result(&orphan)["outcome"], "succeeded");
-    assert_eq!(shop.history().pop().expect("a record")["outcome"], "succeeded");
-    let status = shop.run(&["status", "staging", "--output", "json"]);
-    let status: Value = serde_json::from_str(&status.stdout).expect("status is JSON");
-    assert_eq!(status["current"]["version"], "1.1.0");
+    let record = shop.history().pop().expect("a record");
+    assert_eq!(
+        (&record["outcome"], &record["checks"][0]["verdict"]),
+        (&"succeeded".into(), &"passed".into())
+    );
+    assert_eq!(shop.host.containers(&shop.name(), "backend"), stopped);
+    is_current(&shop, "1.1.0");
+}
+
+#[test]
+fn a_release_whose_checks_had_passed_and_that_is_not_well_any_more_is_undone() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let orphan = orphaned_at_its_commit(&shop, Kind { mode: "slow", ..Kind::good("1.1.0") });
+    shop.run(&["recover", "staging"]).exits(0);
+    assert_eq!(shop.host_result(&orphan)["outcome"], "rolled_back");
+    let record = shop.history().pop().expect("a record");
+    assert_eq!(record["errors"][0]["code"], "health.failed");
+    is_current(&shop, "1.0.0");
 }
 
 #[test]
