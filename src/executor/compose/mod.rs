@@ -355,8 +355,7 @@ impl ComposeExecutor {
         if ids.is_empty() {
             return Ok(());
         }
-        let start = Command::new("docker").arg("start").args(ids).deadline(DOWN_DEADLINE);
-        self.tool("docker start", "start containers", start).await
+        self.tool("start containers", &Change::Start(ids)).await
     }
 
     /// Stops everything of the project, whatever its profile; volumes stay.
