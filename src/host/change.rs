@@ -89,16 +89,6 @@ impl Change<'_> {
 
     /// Returns the command that makes it.
     pub fn command(&self, compose: &Compose) -> Command {
-        let command = self.tool(compose);
-        match self {
-            Self::Up { .. } | Self::Down { .. } | Self::Start(_) | Self::Stop(_) | Self::Remove(_) => {
-                command.changes()
-            }
-            Self::Build { .. } | Self::Pull { .. } | Self::Tag { .. } | Self::Untag(_) => command,
-        }
-    }
-
-    fn tool(&self, compose: &Compose) -> Command {
         match self {
             Self::Up { site, force } => {
                 let up = ["up", "-d", "--no-build", "--pull", "never", "--remove-orphans", "--quiet-pull"];
