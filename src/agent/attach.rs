@@ -1,17 +1,15 @@
 //! Relays one deployment between its runner and its host. Owns nothing: when the runner is gone it ends, and what was
 //! started goes on.
 
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use super::link::{Link, LinkError, Prelude, reply, say};
+use super::link::{Link, LinkError, Prelude, reply};
 use super::look::Looked;
 use super::order::Order;
 use super::protocol::{Frame, Reply, Start};
 use super::staging::{self, Staged};
-use super::way::{make_way, not_ended, start_recovery, wait_for_lease};
-use super::{facts, guard, log, query};
+use super::way::{make_way, wait_for_lease};
+use super::{facts, follow, guard, known, query};
 use crate::event::{Context, Emitter, EventKind, Origin};
 use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
 use crate::here;
@@ -19,20 +17,11 @@ use crate::host::atomic;
 use crate::host::compose::Compose;
 use crate::host::docker::Docker;
 use crate::host::layout::Layout;
-use crate::host::lease;
 use crate::model::{
-    Action, BuildOrders, DeploymentId, ErrorKind, FailureReport, Job, Outcome, RecoverAnswer, Release,
-    ReleaseId, ReleaseSource, Severity, Stage, ValidateAnswer,
+    Action, ErrorKind, FailureReport, Job, Outcome, RecoverAnswer, Release, ReleaseId, ReleaseSource,
+    Severity, Stage, ValidateAnswer,
 };
 use crate::text::Redactor;
-
-/// How often the log is looked at for new lines.
-const LOOK: Duration = Duration::from_millis(25);
-/// How often it is looked whether anybody still works on the deployment.
-const LIFE: Duration = Duration::from_millis(500);
-/// How long a lease may be free before its guard and worker count as dead, and how often one attach has them replaced.
-const DEAD: Duration = Duration::from_secs(3);
-const RECOVERIES: u32 = 3;
 
 /// Why this attach does not go on; nothing was changed by its job.
 pub(super) struct Refusal {
@@ -74,11 +63,16 @@ pub(super) async fn attach() -> Result<(), LinkError> {
 
 async fn serve(link: &mut Link, job: Job) -> Served {
     let layout = Layout::of(&job.app.name, &job.environment);
+    if job.action == Action::Follow {
+        return follow::whatever_runs(link, &job, &layout).await;
+    }
     if !job.action.changes() && job.action != Action::Validate {
         return query::answer(&job, &layout).await;
     }
-    if job.action != Action::Validate && layout.events(&job.deployment_id).exists() {
-        return follow_again(link, &job, &layout).await;
+    if job.action != Action::Validate
+        && let Some(known) = known::find(&job, &layout)?
+    {
+        return follow::again(link, &job, &layout, known).await;
     }
     let mut visit = Visit::new(&job, &layout);
     if job.action != Action::Validate {
@@ -106,14 +100,6 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     }
     reply(&Reply::Ready { passed, findings, builds });
     visit.start(link, staged, compose).await
-}
-
-/// A job of this id was here before: it is followed, or its result is told again.
-async fn follow_again(link: &mut Link, job: &Job, layout: &Layout) -> Served {
-    reply(&Reply::Ready { passed: true, findings: Vec::new(), builds: BuildOrders::default() });
-    while !matches!(link.next().await, Ok(Frame::Start(_)) | Err(_)) {}
-    reply(&Reply::Started { following: true });
-    follow(link, layout, job, &job.deployment_id, 0).await
 }
 
 fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
@@ -199,6 +185,7 @@ impl<'a> Visit<'a> {
         self.layout.make().map_err(write)?;
         let id = &self.job.deployment_id;
         atomic::make_directory(&self.layout.job(id), 0o700).map_err(write)?;
+        known::note(self.job, self.layout).map_err(write)?;
         let lines = self.prelude.lines.lock().map(|lines| lines.clone()).unwrap_or_default();
         let told = lines.len() as u64;
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -215,111 +202,8 @@ impl<'a> Visit<'a> {
         if let Some(_staged) = staged {
             std::mem::forget(_staged)
         }
-        reply(&Reply::Started { following: false });
-        follow(link, self.layout, self.job, id, told).await
-    }
-}
-
-/// Relays the events of a deployment from number `seen + 1` on, until its last word or until the runner is gone.
-async fn follow(link: &mut Link, layout: &Layout, job: &Job, id: &DeploymentId, seen: u64) -> Served {
-    let mut reader = Follower::new(layout.events(id), seen);
-    let mut watch = Watch::new();
-    loop {
-        if reader.relay() {
-            return Ok(());
-        }
-        if watch.finds_nobody(layout) {
-            if watch.recoveries == RECOVERIES {
-                return Err(not_ended(layout, id));
-            }
-            watch.recoveries += 1;
-            start_recovery(layout, job, id)?;
-        }
-        tokio::select! {
-            frame = link.next() => match frame {
-                Ok(Frame::Cancel) => {
-                    // The worker looks for this file; that it cannot be written shows as a missing acknowledgement.
-                    atomic::write(&layout.cancel(id), b"", 0o600).ok();
-                }
-                Ok(_) => {}
-                // Gone, which is not a wish to stop.
-                Err(_) => return Ok(()),
-            },
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-}
-
-/// Looks whether somebody works on a deployment that has not had its last word: guard and worker are both dead when its
-/// lease stays free.
-struct Watch {
-    looked: Instant,
-    free_since: Option<Instant>,
-    recoveries: u32,
-}
-
-impl Watch {
-    fn new() -> Self {
-        Self { looked: Instant::now(), free_since: None, recoveries: 0 }
-    }
-
-    /// Returns whether the lease has been free for longer than a guard needs to start the next worker.
-    fn finds_nobody(&mut self, layout: &Layout) -> bool {
-        if self.looked.elapsed() < LIFE {
-            return false;
-        }
-        self.looked = Instant::now();
-        if !lease::is_free(&layout.lease()) {
-            self.free_since = None;
-            return false;
-        }
-        let dead = self.free_since.get_or_insert_with(Instant::now).elapsed() >= DEAD;
-        if dead {
-            self.free_since = None;
-        }
-        dead
-    }
-}
-
-/// Reads what is added to a log, from where it stopped.
-struct Follower {
-    path: PathBuf,
-    at: u64,
-    torn: Vec<u8>,
-    seen: u64,
-}
-
-impl Follower {
-    fn new(path: PathBuf, seen: u64) -> Self {
-        Self { path, at: 0, torn: Vec::new(), seen }
-    }
-
-    /// Says new whole lines; returns whether the last one was the last word.
-    fn relay(&mut self) -> bool {
-        let Ok(added) = self.added() else { return false };
-        self.torn.extend_from_slice(&added);
-        let Some(end) = self.torn.iter().rposition(|byte| *byte == b'\n') else { return false };
-        let whole: Vec<u8> = self.torn.drain(..=end).collect();
-        let mut ended = false;
-        for line in String::from_utf8_lossy(&whole).lines() {
-            if log::seq_of(line).is_some_and(|seq| seq > self.seen) {
-                say(line);
-            }
-            ended = log::is_end(line);
-        }
-        ended
-    }
-
-    fn added(&mut self) -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(&self.path)?;
-        if file.metadata()?.len() < self.at {
-            // Recovery has cut a torn line off: what was torn is dropped here, too.
-            self.at -= std::mem::take(&mut self.torn).len() as u64;
-        }
-        file.seek(SeekFrom::Start(self.at))?;
-        let mut added = Vec::new();
-        self.at += file.read_to_end(&mut added)? as u64;
-        Ok(added)
+        reply(&Reply::Started { following: false, deployment_id: id.clone() });
+        follow::follow(link, self.layout, self.job, id, told).await
     }
 }
 

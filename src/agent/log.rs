@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use super::link::line_of;
 use crate::event::{Event, EventKind, Sink};
 use crate::host::{atomic, ballast};
+use crate::model::Outcome;
 use crate::text::Redactor;
 
 /// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
@@ -108,6 +109,12 @@ pub(super) fn is_end(line: &str) -> bool {
 /// Returns whether a deployment has ended, as its log says.
 pub(super) fn has_ended(path: &Path) -> bool {
     lines(path).is_ok_and(|lines| lines.last().is_some_and(|line| is_end(line)))
+}
+
+/// Returns how a deployment has ended, as its log says.
+pub(super) fn last_outcome(path: &Path) -> Option<Outcome> {
+    let value: serde_json::Value = serde_json::from_str(&lines(path).ok()?.pop()?).ok()?;
+    serde_json::from_value(value.get("result")?.get("outcome")?.clone()).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 mod attach;
 mod facts;
+mod follow;
 mod guard;
+mod known;
 mod link;
 mod log;
 mod look;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::event::Cleaner;
-use crate::model::{BuildOrders, FailureReport, Finding, Outcome, ReleaseId};
+use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId};
 use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
@@ -180,8 +180,10 @@ pub enum Reply {
     },
     /// The deployment runs, detached; events follow.
     Started {
-        /// Whether it ran before this connection.
+        /// Whether it ran, or had ended, before this connection.
         following: bool,
+        /// Which one it is: of a run that comes again not the one that it would have begun.
+        deployment_id: DeploymentId,
     },
     /// Answer to a query.
     Answer {

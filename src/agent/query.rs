@@ -48,6 +48,11 @@ fn records(job: &Job, layout: &Layout) -> Vec<HistoryEntry> {
     entries
 }
 
+/// Returns the last deployment that the history knows.
+pub(super) fn newest(job: &Job, layout: &Layout) -> Option<LastDeployment> {
+    records(job, layout).iter().find_map(last_deployment)
+}
+
 fn backups(job: &Job, layout: &Layout) -> Result<Vec<BackupListed>, Refusal> {
     let listed = backup::list(&layout.backups(), &job.app.name, &job.environment.name);
     let listed = listed.map_err(|error| Refusal::of(error.report()))?;

@@ -2,7 +2,6 @@
 //!
 //! Enter by [`make_way`]. Somebody who deploys is never disturbed; somebody who is on the way back is waited for.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::attach::{Refusal, Served, tools};
@@ -89,7 +88,7 @@ async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -
     let mut gone = false;
     while worked_on.elapsed() < ABANDONED && Instant::now() < until {
         if !is_unfinished(layout, id) && log::has_ended(&layout.events(id)) {
-            return last_outcome(&layout.events(id));
+            return log::last_outcome(&layout.events(id));
         }
         if !lease::is_free(&layout.lease()) {
             worked_on = Instant::now();
@@ -109,12 +108,6 @@ async fn wait_until_ended(link: &mut Link, layout: &Layout, id: &DeploymentId) -
 fn is_unfinished(layout: &Layout, id: &DeploymentId) -> bool {
     !matches!(journal::read(&layout.journal()), Ok(Some(entry)) if entry.job.deployment_id != *id)
         && layout.journal().exists()
-}
-
-fn last_outcome(events: &Path) -> Option<Outcome> {
-    let line = log::lines(events).ok()?.pop()?;
-    let value: serde_json::Value = serde_json::from_str(&line).ok()?;
-    serde_json::from_value(value.get("result")?.get("outcome")?.clone()).ok()
 }
 
 /// Refuses while somebody else deploys; one that is being cancelled or recovered is waited for.

@@ -13,8 +13,8 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, HealthAnswer, Overall, RecoverAnswer,
-    RecoveredDeployment, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, Overall,
+    RecoverAnswer, RecoveredDeployment, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, How, RemoteError, Settings};
@@ -159,6 +159,22 @@ pub(super) fn result(result: &DeploymentResult, output: Output) {
 pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     let answer = serde_json::to_value(found).unwrap_or_default();
     print(&answer, output, Some(human::validate(found)));
+}
+
+/// Says that there is nothing to follow, and how the last deployment ended.
+pub(super) fn nothing_to_follow(answer: &Value, output: Output) {
+    let last = typed::<FollowAnswer>(answer).and_then(|answer| answer.last_deployment);
+    let last = last.map_or_else(
+        || "none is in its history".to_owned(),
+        |last| {
+            let ended = last.ended_at.strftime("%Y-%m-%d %H:%M:%S UTC");
+            format!(
+                "the last one, {} ({} of {}), ended {ended}: {}",
+                last.deployment_id, last.verb, last.version, last.outcome
+            )
+        },
+    );
+    print(answer, output, Some(format!("no deployment is under way; {last}\n")));
 }
 
 /// Says what was recovered, or that there was nothing, and returns it.

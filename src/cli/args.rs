@@ -46,7 +46,7 @@ pub(super) enum Verb {
     /// Make every check that comes before a deployment; change nothing
     Validate(ValidateArgs),
     /// Show what runs, whether it is healthy, and the last deployment
-    Status(TargetArgs),
+    Status(StatusArgs),
     /// Ask every health check once
     Health(TargetArgs),
     /// List the apps and environments of the configuration
@@ -242,6 +242,17 @@ pub(super) struct RollbackArgs {
     pub reason: Option<String>,
     #[command(flatten)]
     pub operate: OperateArgs,
+}
+
+/// Arguments of `status`.
+#[derive(Args, Clone)]
+pub(super) struct StatusArgs {
+    /// Follow the deployment that runs now, from its beginning to its end, and end with its exit code; an interrupt ends
+    /// only the following. With `--output json` its events go to stdout, one a line
+    #[arg(long, env = "FFE_DEPLOY_FOLLOW", hide_env_values = true)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Arguments of `logs`.

@@ -21,7 +21,7 @@ use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
     Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Finding, Job, Outcome, Placement,
-    Profile, RecoveredDeployment, Stage, StageOutcome, ValidateAnswer,
+    Profile, RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
 use crate::remote::{self, Agents, Settings};
@@ -62,6 +62,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         audience,
         seen: 0,
         built: BTreeMap::new(),
+        how_to_follow: String::new(),
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -89,12 +90,16 @@ pub(super) struct Drive {
     pub(super) seen: u64,
     /// Images that the runner has built and pushed, `repository@sha256:…` by service.
     pub(super) built: BTreeMap<String, String>,
+    /// Words of the command that follows what runs there.
+    pub(super) how_to_follow: String,
 }
 
 /// What the host says to a job.
 pub(super) enum Agreed {
     /// It may start, once these images are built.
     MayStart(BuildOrders),
+    /// It runs, or has run, already.
+    Follows(DeploymentId),
     /// All that was asked for.
     Answered(serde_json::Value),
 }
@@ -115,39 +120,74 @@ impl Drive {
         })?;
         let began = Instant::now();
         let resolved = self.resolve();
-        self.telling.begin_at(Stage::Initializing, began);
-        let (line, load) = tokio::select! {
-            () = signals.raised() => return Err(own::cancelled_early()),
+        if !self.looks_on() {
+            self.telling.begin_at(Stage::Initializing, began);
+        }
+        let (line, mut load) = tokio::select! {
+            () = signals.raised() => return Err(self.stopped_early()),
             ready = self.initialize(resolved) => ready?,
         };
         let line = opened.insert(line);
         self.telling.end(StageOutcome::Succeeded, None);
-        self.converse(line, &load, &mut signals).await
+        self.converse(line, &mut load, &mut signals).await
     }
 
-    async fn converse(&mut self, line: &mut Line, load: &Load, signals: &mut Signals) -> Result<Word, Own> {
-        self.telling.begin(Stage::Validating);
-        let answered = tokio::select! {
-            () = signals.raised() => return Err(own::cancelled_early()),
-            answered = self.agree(&mut line.session, load) => answered?,
+    async fn converse(
+        &mut self,
+        line: &mut Line,
+        load: &mut Load,
+        signals: &mut Signals,
+    ) -> Result<Word, Own> {
+        if !self.looks_on() {
+            self.telling.begin(Stage::Validating);
+        }
+        let agreed = tokio::select! {
+            () = signals.raised() => return Err(self.stopped_early()),
+            agreed = self.agree(&mut line.session, load) => agreed?,
         };
         self.telling.end(StageOutcome::Succeeded, None);
-        if let Some(answer) = answered {
-            return Ok(Word::Answer(answer));
+        match agreed {
+            Agreed::Answered(answer) => return Ok(Word::Answer(answer)),
+            Agreed::Follows(id) => self.follows(load, id),
+            Agreed::MayStart(_) => self.start(&mut line.session).await?,
         }
-        self.start(&mut line.session).await?;
         self.follow(line, load, signals).await
     }
 
-    /// Lets the host look at the job, then builds what is the runner's to build; an answer is one of `validate`.
-    async fn agree(&mut self, session: &mut Session, load: &Load) -> Result<Option<serde_json::Value>, Own> {
-        let orders = match self.validate(session, load).await? {
-            Agreed::Answered(answer) => return Ok(Some(answer)),
-            Agreed::MayStart(orders) => orders,
-        };
-        let (architecture, emitter) = (&session.facts.architecture, &self.telling.emitter);
-        self.built = building::build(&load.job, &load.app_dir, architecture, &orders, emitter).await?;
-        Ok(None)
+    /// Whether this run only looks on: it asks for nothing, and nothing that it does is news.
+    pub(super) fn looks_on(&self) -> bool {
+        self.wish.action == Action::Follow
+    }
+
+    fn stopped_early(&self) -> Own {
+        if self.looks_on() { Own::Stopped } else { own::cancelled_early() }
+    }
+
+    /// Takes in which deployment is followed.
+    fn follows(&mut self, load: &mut Load, id: DeploymentId) {
+        if load.job.deployment_id != id {
+            let (notice, severity) = if self.looks_on() {
+                (format!("following {id} from its beginning"), Severity::Passed)
+            } else {
+                let notice = format!(
+                    "this run of the workflow has begun {id} already, which goes on; following it from its beginning"
+                );
+                (notice, Severity::Warning)
+            };
+            self.notice("deployment.followed", notice, severity);
+        }
+        self.telling.deployment_id = id.clone();
+        load.job.deployment_id = id;
+    }
+
+    /// Lets the host look at the job, then builds what is the runner's to build.
+    async fn agree(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
+        let agreed = self.validate(session, load).await?;
+        if let Agreed::MayStart(orders) = &agreed {
+            let (architecture, emitter) = (&session.facts.architecture, &self.telling.emitter);
+            self.built = building::build(&load.job, &load.app_dir, architecture, orders, emitter).await?;
+        }
+        Ok(agreed)
     }
 
     /// Says that the host may start, with the images that it shall run.
@@ -187,6 +227,7 @@ impl Drive {
         if job.action.brings_bundle(in_place) {
             job.bundle = scan(&resolved).await?;
         }
+        job.options.run_key = self.surroundings.run_key(job.bundle.commit.as_deref());
         let agents = Agents::found()?;
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
         let channel = remote.attach().await?;
@@ -203,7 +244,9 @@ impl Drive {
             version: Some(resolved.version.label.clone()).filter(|_| brings),
         };
         self.telling.emitter.identify(self.named.app.clone(), self.named.environment.clone());
-        let rollback = self.wish.rollback_words(resolved, &self.surroundings);
+        let words = |verb| self.wish.words_of(verb, resolved, &self.surroundings);
+        let (rollback, follow) = (words("rollback"), words("status"));
+        self.how_to_follow = self.redactor.redact(&format!("{follow} --follow")).into_owned();
         self.telling.know(resolved.app_dir.clone(), self.redactor.redact(&rollback).into_owned());
         let started = EventKind::DeploymentStarted {
             verb: self.wish.action.verb().to_owned(),
@@ -211,7 +254,9 @@ impl Drive {
             target: resolved.target.to_string(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        self.telling.emitter.emit(here!(), started);
+        if !self.looks_on() {
+            self.telling.emitter.emit(here!(), started);
+        }
         for finding in &resolved.notices {
             self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }
@@ -246,7 +291,8 @@ impl Drive {
                         return Ok(Agreed::Answered(answer::with_finding(answer, order)));
                     }
                     Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
-                    Reply::Hello { .. } | Reply::Started { .. } | Reply::Line { .. } => {}
+                    Reply::Started { deployment_id, .. } => return Ok(Agreed::Follows(deployment_id)),
+                    Reply::Hello { .. } | Reply::Line { .. } => {}
                 },
             }
         }
@@ -271,6 +317,11 @@ impl Drive {
         let result = match ended {
             Ok(Word::Result(result)) => *result,
             Ok(Word::Answer(answer)) => return self.answered(answer),
+            Err(Own::Stopped) => {
+                let notice = "stopped following; the deployment goes on".to_owned();
+                self.notice("follow.stopped", notice, Severity::Warning);
+                return (Exit::Done, None);
+            }
             Err(Own::Ended(outcome, errors)) => {
                 let reason = errors
                     .first()
@@ -286,7 +337,9 @@ impl Drive {
                 self.telling.finish(&self.named, ending)
             }
         };
-        answer::result(&result, output);
+        if !self.looks_on() {
+            answer::result(&result, output);
+        }
         (result.outcome.exit(), None)
     }
 
@@ -321,6 +374,10 @@ impl Drive {
 
     fn answered(&mut self, answer: serde_json::Value) -> (Exit, Option<RecoveredDeployment>) {
         let output = self.wish.reach.config.log.output;
+        if self.looks_on() {
+            answer::nothing_to_follow(&answer, output);
+            return (Exit::Done, None);
+        }
         let typed = serde_json::from_value::<ValidateAnswer>(answer.clone());
         let (passed, recovered) = match (&self.wish.action, typed) {
             (Action::Validate, Ok(found)) => {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::drive::{Drive, Load, Word};
+use super::drive::{Agreed, Drive, Load, Word};
 use super::line::Line;
 use super::own::{self, Own};
 use super::signals::{Signals, patience};
 use crate::agent::protocol::{Frame, Reply};
 use crate::event::{Event, EventKind};
 use crate::here;
-use crate::model::{Outcome, Severity};
+use crate::model::{FailureReport, Outcome, Severity};
 use crate::remote::Remote;
 use crate::remote::session::{Message, Session};
 
@@ -51,6 +51,9 @@ impl Drive {
             let message = tokio::select! {
                 message = line.session.next() => message,
                 () = signals.raised(), if !heard => {
+                    if self.looks_on() {
+                        return Err(Own::Stopped);
+                    }
                     // A second signal changes nothing: the host knows.
                     heard = true;
                     asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
@@ -59,7 +62,7 @@ impl Drive {
                     line.session.send(Frame::Cancel).await.ok();
                     continue;
                 }
-                () = patience(asked) => return Err(own::unacknowledged(&load.job.deployment_id)),
+                () = patience(asked) => return Err(self.unheard(load)),
             };
             match message {
                 Message::Event(event) => {
@@ -83,24 +86,31 @@ impl Drive {
                     }
                 }
                 Message::Noise(line) => self.tell_noise(line),
-                Message::End if asked.is_some() => return Err(own::unacknowledged(&load.job.deployment_id)),
+                Message::End if asked.is_some() => return Err(self.unheard(load)),
                 Message::End => {
                     // An agent that ends at once whenever it is started is as good as none.
                     futile = if self.seen > seen_before { 0 } else { futile + 1 };
                     seen_before = self.seen;
                     if futile > RECONNECTS {
-                        return Err(own::lost(
-                            &load.job.deployment_id,
-                            Some(line.session.lost().await.report()),
-                        ));
+                        return Err(self.lost(load, Some(line.session.lost().await.report())));
                     }
                     tokio::select! {
-                        () = signals.raised() => return Err(own::unacknowledged(&load.job.deployment_id)),
+                        () = signals.raised() => {
+                            return Err(if self.looks_on() { Own::Stopped } else { self.unheard(load) });
+                        }
                         found = self.reconnect(line, load) => found?,
                     }
                 }
             }
         }
+    }
+
+    fn lost(&self, load: &Load, last: Option<FailureReport>) -> Own {
+        own::lost(&load.job.deployment_id, &self.how_to_follow, last)
+    }
+
+    fn unheard(&self, load: &Load) -> Own {
+        own::unacknowledged(&load.job.deployment_id, &self.how_to_follow)
     }
 
     fn tell_cancel(&self) {
@@ -137,10 +147,10 @@ impl Drive {
                 Err(left) => return Err(left),
             }
         }
-        Err(own::lost(&load.job.deployment_id, last))
+        Err(self.lost(load, last))
     }
 
-    fn notice(&self, code: &str, notice: String, severity: Severity) {
+    pub(super) fn notice(&self, code: &str, notice: String, severity: Severity) {
         self.telling
             .emitter
             .emit(here!(), EventKind::Noticed { code: code.to_owned(), notice, hint: None, severity });
@@ -151,8 +161,9 @@ impl Drive {
     async fn attach_again(&mut self, remote: &mut Remote, load: &Load) -> Result<Session, Own> {
         let channel = remote.attach().await?;
         let mut session = Session::open(channel, self.redactor.clone()).await?;
-        self.validate(&mut session, load).await?;
-        self.start(&mut session).await?;
+        if let Agreed::MayStart(_) = self.validate(&mut session, load).await? {
+            self.start(&mut session).await?;
+        }
         Ok(session)
     }
 }

@@ -99,7 +99,9 @@ async fn run(verb: Verb) -> Exit {
         Verb::Build(args) => Wish::build(&args),
         Verb::Recover(args) => Wish::look(&args, Action::Recover),
         Verb::Validate(args) => Wish::validate(&args),
-        Verb::Status(args) => Wish::look(&args, Action::Status),
+        Verb::Status(args) => {
+            Wish::look(&args.target, if args.follow { Action::Follow } else { Action::Status })
+        }
         Verb::Health(args) => Wish::look(&args, Action::Health),
         Verb::History(args) => Wish::look(&args, Action::History),
         Verb::Logs(args) => {
@@ -113,7 +115,7 @@ async fn run(verb: Verb) -> Exit {
             None => Wish::look(&args.create, Action::Backup),
         },
     };
-    if wish.action.changes() || wish.action == Action::Validate {
+    if wish.action.changes() || matches!(wish.action, Action::Validate | Action::Follow) {
         drive::drive(wish).await
     } else {
         answer::look(wish).await

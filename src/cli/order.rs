@@ -64,7 +64,8 @@ impl Wish {
     pub(super) fn deploy(args: &DeployArgs) -> Self {
         let adopt = args.adopt.map(Into::into);
         let AcceptArgs { allow_older, accept_drift } = args.accept;
-        let options = Options { no_cache: args.no_cache, skip_backup: args.skip_backup, adopt, accept_drift };
+        let (no_cache, skip_backup) = (args.no_cache, args.skip_backup);
+        let options = Options { no_cache, skip_backup, adopt, accept_drift, ..Options::default() };
         let version = args.version.clone();
         Self { version, allow_older, options, ..Self::operate(&args.operate, Action::Deploy) }
     }
@@ -116,6 +117,7 @@ impl Wish {
             }
             Action::Backup
             | Action::Status
+            | Action::Follow
             | Action::Health
             | Action::History
             | Action::BackupList
@@ -142,9 +144,9 @@ impl Wish {
         Err(FailureReport::new(ErrorKind::ValidationError, "confirmation.missing", message).hint(hint))
     }
 
-    /// Returns the words of a rollback in the same place, up to its release: what this command was told by flags or by
-    /// their variables, and is not in the configuration.
-    pub(super) fn rollback_words(&self, resolved: &Resolved, surroundings: &Surroundings) -> String {
+    /// Returns the words of another verb in the same place, a rollback up to its release: what this command was told by
+    /// flags or by their variables, and is not in the configuration.
+    pub(super) fn words_of(&self, verb: &str, resolved: &Resolved, surroundings: &Surroundings) -> String {
         let config = &self.reach.config;
         let path = |path: &Path| Some(path.display().to_string());
         let root = Some(&config.project_root).filter(|root| *root != Path::new("."));
@@ -158,7 +160,7 @@ impl Wish {
             ("--host", host.map(|_| resolved.target.to_string())),
             ("--host-key", self.reach.host_key.clone().or_else(|| said("HOST_KEY"))),
         ];
-        let start = format!("ffe-deploy rollback {}", resolved.environment.name);
+        let start = format!("ffe-deploy {verb} {}", resolved.environment.name);
         let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
         flags.fold(start, |words, (flag, value)| format!("{words} {flag} {}", shell_word(&harmless(&value))))
     }

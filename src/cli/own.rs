@@ -10,6 +10,8 @@ pub(super) enum Own {
     Ended(Outcome, Vec<FailureReport>),
     /// The host has acknowledged a cancel, or has not.
     Left(Outcome, FailureReport),
+    /// Somebody who only looked on has seen enough.
+    Stopped,
 }
 
 impl Own {
@@ -88,29 +90,30 @@ pub(super) fn acknowledged(effect: &str) -> Own {
 }
 
 /// Contact was lost for good.
-pub(super) fn lost(id: &DeploymentId, last: Option<FailureReport>) -> Own {
+pub(super) fn lost(id: &DeploymentId, follow: &str, last: Option<FailureReport>) -> Own {
     let cause = last.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
     // What could not be reached was not touched by that attempt, but by the deployment it may have been.
     let cause = cause.trim_end_matches("; nothing was touched");
     let message = format!(
         "contact to the host was lost and could not be made again, but the deployment goes on there{cause}"
     );
-    let hint = how_to_follow(id);
+    let hint = how_to_follow(id, follow);
     let failure = FailureReport::new(ErrorKind::DeploymentError, "connection.lost", message).hint(hint);
     Own::Left(Outcome::Lost, failure)
 }
 
-fn how_to_follow(id: &DeploymentId) -> String {
-    format!("follow it with the same command and `--deployment-id {id}`, or look with `ffe-deploy status`")
+/// `follow` are the words of the command that follows whatever runs there.
+fn how_to_follow(id: &DeploymentId, follow: &str) -> String {
+    format!("follow it with `{follow}`, or with the same command as before and `--deployment-id {id}`")
 }
 
 /// Code of a cancel that the host did not acknowledge.
 pub(super) const UNACKNOWLEDGED: &str = "cancel.unacknowledged";
 
 /// The host did not acknowledge a cancel.
-pub(super) fn unacknowledged(id: &DeploymentId) -> Own {
+pub(super) fn unacknowledged(id: &DeploymentId, follow: &str) -> Own {
     let message = "asked to stop, but the host did not acknowledge it; it goes on by itself";
-    let hint = how_to_follow(id);
+    let hint = how_to_follow(id, follow);
     Own::Left(
         Outcome::Lost,
         FailureReport::new(ErrorKind::DeploymentError, UNACKNOWLEDGED, message).hint(hint),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::args::LogArgs;
+use super::args::{LogArgs, Output};
 use super::github::{Front, Github};
 use super::surroundings::Surroundings;
 use crate::event::{
@@ -16,8 +16,8 @@ use crate::event::{
 use crate::here;
 use crate::host::clock::wall;
 use crate::model::{
-    AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile, Requester, Stage,
-    StageOutcome,
+    Action, AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile,
+    Requester, Stage, StageOutcome,
 };
 use crate::report::diagnostics::{self, DiagnosticsSettings};
 use crate::report::{
@@ -105,7 +105,10 @@ impl Telling {
             if let Some(github) = github {
                 github.add_reporters(&mut hub);
             }
-            hub.add(console(log, level, surroundings, github.map_or(Front::Stderr, Github::front)));
+            let front = github.map_or(Front::Stderr, Github::front);
+            // Whoever follows with `--output json` wants the events themselves, and no other document.
+            let is_document = verb == Action::Follow.verb() && log.output == Output::Json;
+            hub.add(if is_document { document() } else { console(log, level, surroundings, front) });
             let Requester { who, run_url } = surroundings.requester();
             let event_log = Some(place.display().to_string());
             *hub.setting() = Setting { who: Some(who), run_url, event_log, ..Setting::default() };
@@ -289,6 +292,12 @@ impl OwnEnding {
 fn level(log: &LogArgs, surroundings: &Surroundings, profile: Profile) -> Level {
     let usual = if profile == Profile::Dev { Level::Debug } else { Level::Info };
     log.log_level.or_else(|| surroundings.get("LOG_LEVEL")?.parse().ok()).unwrap_or(usual)
+}
+
+/// The events as they are on stdout, all of them.
+fn document() -> Console<Box<dyn Write + Send>> {
+    let settings = ConsoleSettings { for_people: false, level: Level::Debug, colours: false, groups: false };
+    Console::new(Front::Stdout.stream().0, settings)
 }
 
 /// On GitHub lines for people stand where commands do, so that a group holds what belongs to it.

@@ -38,6 +38,14 @@ impl Surroundings {
             .unwrap_or_else(CorrelationId::generate)
     }
 
+    /// Returns what every attempt of a workflow's run has in common, for this commit of what is deployed; nothing
+    /// outside of one (DESIGN section 5).
+    pub(super) fn run_key(&self, commit: Option<&str>) -> Option<String> {
+        let run = self.get("GITHUB_RUN_ID").filter(|_| self.on_github())?;
+        let commit = commit.map(str::to_owned).or_else(|| self.get("GITHUB_SHA"));
+        Some(crate::text::harmless(&format!("github-{run}/{}", commit.unwrap_or_default())))
+    }
+
     /// Returns who asks.
     pub(super) fn requester(&self) -> Requester {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -62,6 +62,13 @@ pub struct RecoveredDeployment {
     pub outcome: Outcome,
 }
 
+/// Answer of `status --follow` when there is nothing to follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowAnswer {
+    /// The newest record of the history.
+    pub last_deployment: Option<LastDeployment>,
+}
+
 /// The release that `current` names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrentRelease {

@@ -96,6 +96,8 @@ pub enum Action {
     Validate,
     /// Containers, health, the last deployment.
     Status,
+    /// The events of what runs now, to its end.
+    Follow,
     /// Ask every health check once.
     Health,
     /// Records of earlier deployments.
@@ -121,6 +123,7 @@ impl Action {
             | Self::Recover => true,
             Self::Validate
             | Self::Status
+            | Self::Follow
             | Self::Health
             | Self::History
             | Self::BackupList
@@ -139,6 +142,7 @@ impl Action {
             | Self::Recover
             | Self::Validate
             | Self::Status
+            | Self::Follow
             | Self::Health
             | Self::History
             | Self::BackupList
@@ -173,7 +177,7 @@ impl Action {
             Self::Backup => "backup",
             Self::Recover => "recover",
             Self::Validate => "validate",
-            Self::Status => "status",
+            Self::Status | Self::Follow => "status",
             Self::Health => "health",
             Self::History => "history",
             Self::BackupList => "backup list",
@@ -264,6 +268,10 @@ pub struct Options {
     /// Go on although somebody changed the host.
     #[serde(default)]
     pub accept_drift: bool,
+    /// The run of a workflow that asks, and for which commit: `github-<run_id>/<commit>`. A run that comes again follows
+    /// what it has begun.
+    #[serde(default)]
+    pub run_key: Option<String>,
 }
 
 /// What `--adopt` says.

@@ -24,8 +24,9 @@ mod verdict;
 mod wall;
 
 pub use answers::{
-    BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, HealthAnswer, LastDeployment, LeaseHolder,
-    ListAnswer, ListedApp, RecoverAnswer, RecoveredDeployment, StatusAnswer, Unfinished, ValidateAnswer,
+    BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, FollowAnswer, HealthAnswer, LastDeployment,
+    LeaseHolder, ListAnswer, ListedApp, RecoverAnswer, RecoveredDeployment, StatusAnswer, Unfinished,
+    ValidateAnswer,
 };
 pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, KEEP_RELEASES,

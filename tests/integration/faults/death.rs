@@ -123,7 +123,7 @@ fn a_runner_whose_worker_and_guard_are_killed_starts_the_recovery_itself() {
 }
 
 /// A second release whose runner, guard and worker are killed while it is switched to; returns its id.
-fn orphaned(shop: &Shop, kind: Kind) -> String {
+pub(super) fn orphaned(shop: &Shop, kind: Kind) -> String {
     let mut run = shop.begin_held(kind, &["compose", "up"]);
     let agents = Agents::of(&mut run);
     let id = id_of(&run.events_so_far());

@@ -8,6 +8,7 @@ mod config;
 mod deadline;
 mod death;
 mod disk;
+mod follow;
 mod text;
 mod verify;
 
