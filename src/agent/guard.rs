@@ -21,6 +21,8 @@ const REPLACEMENTS: usize = 3;
 const READY: &str = "ready";
 /// Exit status of a worker that found the lease taken.
 pub(super) const LEASE_TAKEN: u8 = 75;
+/// Exit status of a worker that could not end what it found, for a reason that another one would find, too.
+pub(super) const UNENDED: u8 = 76;
 /// Longest wait for systemd to make a scope, and how often is looked.
 const SCOPE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -208,8 +210,8 @@ fn let_go() -> io::Result<()> {
 fn watch(order: &mut Order) -> io::Result<ExitStatus> {
     let mut ended = run_worker(order)?;
     for _ in 0..REPLACEMENTS {
-        let taken = ended.code() == Some(i32::from(LEASE_TAKEN));
-        if ended.success() || taken {
+        let in_vain = [LEASE_TAKEN, UNENDED].map(i32::from);
+        if ended.success() || ended.code().is_some_and(|code| in_vain.contains(&code)) {
             break;
         }
         order.recover = true;

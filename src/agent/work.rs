@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::attach::{Refusal, context_of, redactor_of, scene, tools};
-use super::guard::LEASE_TAKEN;
+use super::guard::{LEASE_TAKEN, UNENDED};
 use super::log::{self, LogSink};
 use super::order::Order;
 use super::way::busy;
@@ -205,7 +205,7 @@ fn ended(run: &Run, ending: Ending) -> u8 {
         for failure in ending.errors {
             run.emitter.emit(here!(), EventKind::Failed { failure });
         }
-        return 1;
+        return UNENDED;
     }
     run.finish(ending);
     0
@@ -354,7 +354,7 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
         Ok(tools) => tools,
         Err(failure) => {
             telling.emitter.emit(here!(), EventKind::Failed { failure });
-            return 1;
+            return UNENDED;
         }
     };
     let mut values = Vec::new();

@@ -67,6 +67,22 @@ impl Phase {
         }
     }
 
+    /// Returns what was being done, in words that follow "while".
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Preparing => "its files were being placed",
+            Self::Placed => "its images were being pulled or built",
+            Self::Ready => "its backup was being taken",
+            Self::BackedUp => "it was about to be switched to",
+            Self::Switching => "its containers were being changed",
+            Self::Verifying => "its checks were being asked",
+            Self::Committing => "it was being made current",
+            Self::Committed => "it was being recorded",
+            Self::Undoing => "the release before was being put back",
+            Self::TakingDown => "everything was being stopped",
+        }
+    }
+
     /// Returns whether containers may have been changed.
     pub fn has_switched(self) -> bool {
         self >= Self::Switching
@@ -261,31 +277,34 @@ fn checksum(entry: &serde_json::Value) -> String {
     hex::encode(Sha256::digest(entry.to_string().as_bytes()))
 }
 
+/// Returns an entry as a deployment writes it while it switches.
+#[cfg(test)]
+pub(super) fn example_entry() -> Entry {
+    Entry {
+        schema: SCHEMA,
+        tool_version: "0.1.0".into(),
+        agent: "state/bin/0.1.0-00".into(),
+        job: crate::model::example_job(),
+        started_at: Timestamp::UNIX_EPOCH,
+        root: PathBuf::new(),
+        boot: String::new(),
+        phase: Phase::Switching,
+        project: "shop".into(),
+        before: None,
+        after: Some("deploy-1".parse().unwrap()),
+        keep: BTreeMap::new(),
+        start: Vec::new(),
+        remove: Vec::new(),
+        children: BTreeMap::new(),
+        backup: None,
+        why: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::example_entry as entry;
     use super::*;
-
-    fn entry() -> Entry {
-        Entry {
-            schema: SCHEMA,
-            tool_version: "0.1.0".into(),
-            agent: "state/bin/0.1.0-00".into(),
-            job: crate::model::example_job(),
-            started_at: Timestamp::UNIX_EPOCH,
-            root: PathBuf::new(),
-            boot: String::new(),
-            phase: Phase::Switching,
-            project: "shop".into(),
-            before: None,
-            after: Some("deploy-1".parse().unwrap()),
-            keep: BTreeMap::new(),
-            start: Vec::new(),
-            remove: Vec::new(),
-            children: BTreeMap::new(),
-            backup: None,
-            why: None,
-        }
-    }
 
     /// Where a root has its journal.
     fn in_state(root: &tempfile::TempDir) -> PathBuf {

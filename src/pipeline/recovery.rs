@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::back::Back;
 use super::journal::{Entry, Phase};
-use super::run::{Ending, Run};
+use super::run::{Done, Ending, Run};
 use super::settle::Side;
 use super::stop::Stop;
 use crate::backup;
@@ -163,11 +163,13 @@ impl Run {
     /// What had passed its checks may have stopped since, with the machine: it is started, asked again, and recorded.
     async fn finish_unfinished(&self, entry: &Entry) -> Ending {
         let before = entry.before.as_ref().and_then(|id| self.executor.load(id).ok());
+        // Of a release that ran before, the containers of before are the better ones: they have their names.
+        let side = if entry.before == entry.after { Side::Before } else { Side::After };
         let finished = async {
             let after = entry.after.as_ref().ok_or_else(|| died(entry))?;
             let ready = self.ready(self.executor.load(after)?).await?;
             let verified = self.stage_to_its_end(Stage::Verifying, async {
-                Ok(super::run::Done::Did(self.establish(&ready, Side::After, true).await?))
+                Ok(Done::Did(self.establish(&ready, side, true).await?))
             });
             let report = verified.await?;
             Ok::<Ending, Stop>(self.commit(&ready, before.as_ref(), report).await)
@@ -262,9 +264,9 @@ impl Run {
 
 fn died(entry: &Entry) -> FailureReport {
     let message = format!(
-        "{} ended in the middle of `{}` without a result: its process was killed, or the host restarted",
+        "{} ended without a result while {}: its process was killed, or the host restarted",
         entry.job.deployment_id,
-        entry.phase.as_str()
+        entry.phase.doing()
     );
     FailureReport::new(ErrorKind::DeploymentError, "deployment.died", message).hint("deploy again")
 }

@@ -166,3 +166,100 @@ impl Run {
         Ok(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(services: &[(&str, u32)]) -> ComposeModel {
+        let services: serde_json::Map<String, serde_json::Value> = services
+            .iter()
+            .map(|(name, scale)| ((*name).to_owned(), serde_json::json!({ "image": "a", "scale": scale })))
+            .collect();
+        let raw = serde_json::json!({ "name": "shop", "services": services });
+        ComposeModel::from_json(&raw.to_string()).unwrap()
+    }
+
+    /// A container of a service; `started` is empty when it never was.
+    fn container(id: &str, service: &str, state: ContainerState, started: &str) -> ContainerFacts {
+        ContainerFacts {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            service: service.to_owned(),
+            state,
+            health: crate::model::HealthState::None,
+            exit_code: None,
+            restart_count: 0,
+            started_at: started.to_owned(),
+            image_id: String::new(),
+            oom_killed: false,
+            health_output: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn running(id: &str, service: &str, started: &str) -> ContainerFacts {
+        container(id, service, ContainerState::Running, started)
+    }
+
+    fn entry(keep: &[&str], remove: &[&str]) -> Entry {
+        let keep = keep.iter().map(|id| ((*id).to_owned(), "web".to_owned())).collect();
+        let remove = remove.iter().map(|id| (*id).to_owned()).collect();
+        Entry { keep, remove, ..super::super::journal::example_entry() }
+    }
+
+    fn planned(found: &[ContainerFacts], scale: u32, side: Side, entry: &Entry) -> (String, String) {
+        let plan = Plan::of(found, &model(&[("web", scale)]), side, entry);
+        (plan.stop.join(" "), plan.remove.join(" "))
+    }
+
+    #[test]
+    fn of_two_releases_the_containers_of_one_stay() {
+        let found = [running("old", "web", "1"), running("new", "web", "2")];
+        let entry = entry(&["old"], &[]);
+        assert_eq!(planned(&found, 1, Side::Before, &entry), ("old".into(), "new".into()));
+        assert_eq!(planned(&found, 1, Side::After, &entry), ("new".into(), "old".into()));
+        assert_eq!(planned(&found[..1], 1, Side::Before, &entry), (String::new(), String::new()));
+        assert_eq!(planned(&found, 2, Side::Before, &entry), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_may_still_be_told_to_stop_is_stopped_to_its_end_and_what_rests_is_left_alone() {
+        let found = [running("told", "web", "1"), container("rests", "web", ContainerState::Exited, "1")];
+        let entry = entry(&["told", "rests"], &["told", "rests"]);
+        assert_eq!(planned(&found, 2, Side::Before, &entry), ("told".into(), String::new()));
+    }
+
+    #[test]
+    fn where_nothing_of_before_is_left_the_one_that_was_started_last_stays() {
+        let made = container("made", "web", ContainerState::Created, "0001-01-01T00:00:00Z");
+        let found = [made, running("new", "web", "2026-01-01T00:00:00Z")];
+        assert_eq!(planned(&found, 1, Side::Before, &entry(&["gone"], &[])), ("new".into(), "made".into()));
+    }
+
+    #[test]
+    fn more_of_before_than_the_file_says_is_for_compose_to_mend() {
+        let found = [running("one", "web", "1"), running("two", "web", "2")];
+        let entry = entry(&["one", "two"], &[]);
+        assert_eq!(planned(&found, 1, Side::Before, &entry), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn only_what_leaves_becomes_fewer_or_follows_may_be_stopped_without_a_successor() {
+        let old = [
+            running("a", "web", "2"),
+            running("b", "web", "1"),
+            running("c", "db", "3"),
+            running("d", "gone", "4"),
+        ];
+        let both = model(&[("web", 2), ("db", 1)]);
+        assert_eq!(may_stop(&old, &both, Manner::default()), ["d"]);
+        let fewer = model(&[("web", 1), ("db", 1)]);
+        assert_eq!(may_stop(&old, &fewer, Manner::default()), ["a", "b", "d"]);
+        assert_eq!(may_stop(&old, &both, Manner { down_first: true, repair: false }).len(), 4);
+        let mut follows = both;
+        follows.raw["services"]["web"]["depends_on"] = serde_json::json!({ "db": { "restart": true } });
+        assert_eq!(may_stop(&old, &follows, Manner::default()), ["a", "b", "d"]);
+        assert_eq!(in_order(&old), ["b", "a", "c", "d"]);
+    }
+}

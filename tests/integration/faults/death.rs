@@ -334,3 +334,82 @@ fn a_journal_that_outlived_the_last_word_of_its_deployment_is_only_removed() {
     assert_eq!(shop.history().iter().filter(|record| same(record)).count(), 1);
     is_current(&shop, "1.0.0");
 }
+
+#[test]
+fn what_a_start_of_the_machine_brought_up_of_both_releases_becomes_the_old_one_alone() {
+    needs!("docker");
+    let shop = Shop::new();
+    let deaf = |version| Kind { mode: "deaf", ..Kind::good(version) };
+    shop.deploy(deaf("1.0.0")).exits(0);
+    let old = shop.host.containers(&shop.name(), "backend");
+    let mut run = shop.begin(deaf("1.1.0"));
+    let agents = Agents::of(&mut run);
+    until(SOON, "two containers of one service", || shop.host.containers(&shop.name(), "backend").len() == 2);
+    run.signal_group(Signal::KILL);
+    kill(agents.guard);
+    kill(agents.worker);
+    let orphan = id_of(&run.events_so_far());
+    drop(run);
+    until(SOON, "the end of the agents", || !alive(agents.worker) && !alive(agents.guard));
+    // As restart policies do; the one that comes second does not get the port.
+    for id in shop.host.containers(&shop.name(), "backend").iter().rev() {
+        Command::new("docker").args(["start", id]).output().expect("docker start");
+    }
+    shop.run(&["recover", "staging"]).exits(0);
+    assert_eq!(shop.host_result(&orphan)["outcome"], "rolled_back");
+    assert_eq!(shop.host.containers(&shop.name(), "backend"), old, "the old container goes on, alone");
+    is_current(&shop, "1.0.0");
+}
+
+#[test]
+fn a_verb_whose_worker_is_killed_is_finished_as_it_was_meant() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    for (verb, is_up) in [("restart", true), ("down", false)] {
+        shop.shim.on_first(1, &["compose", "down"], &Act::Hold);
+        let called = shop.shim.count(&["compose", "down"]);
+        let mut run = shop.host.spawn(&shop.project, &[verb, "staging", "--log-format", "human"]);
+        shop.until_called(&["compose", "down"], called);
+        kill(Agents::of(&mut run).worker);
+        let ended = run.wait().exits(0);
+        assert!(held(&shop).is_empty(), "a child of the dead worker goes on");
+        let told = ended.events_named("noticed");
+        assert!(told.iter().any(|event| event["code"] == "recovery.finished"), "{}", ended.told());
+        shop.is_settled();
+        assert_eq!(shop.answers().is_some(), is_up, "after {verb}");
+        assert_eq!(shop.host.containers(&shop.name(), "backend").len(), usize::from(is_up), "after {verb}");
+        if is_up {
+            is_current(&shop, "1.0.0");
+        }
+    }
+    let status = shop.run(&["status", "staging", "--output", "json"]);
+    let status: Value = serde_json::from_str(&status.stdout).expect("status is JSON");
+    assert_eq!((&status["stopped"], &status["unfinished"]), (&true.into(), &Value::Null));
+}
+
+#[test]
+fn a_cancel_stays_a_cancel_when_the_worker_dies_on_its_way_back() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let mut run = shop.begin(Kind { mode: "slow", ..Kind::good("1.1.0") });
+    run.until_stage(SOON, "verifying");
+    let agents = Agents::of(&mut run);
+    let calls = shop.shim.count(&["compose", "up"]);
+    shop.shim.on_first(1, &["compose", "up"], &Act::Hold);
+    run.signal(Signal::TERM);
+    shop.until_called(&["compose", "up"], calls);
+    let ended = run.wait().exits(8);
+    kill(agents.worker);
+    let result = shop.host_result(&id_of(&ended.events));
+    assert_eq!(
+        (&result["outcome"], &result["rolled_back_to"]),
+        (&"cancelled".into(), &result["previous_release"])
+    );
+    let codes: Vec<_> =
+        result["errors"].as_array().into_iter().flatten().map(|error| &error["code"]).collect();
+    assert_eq!(codes, ["cancelled", "deployment.died"]);
+    assert_eq!(shop.history().pop().expect("a record")["outcome"], "cancelled");
+    is_current(&shop, "1.0.0");
+}

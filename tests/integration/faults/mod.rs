@@ -5,6 +5,7 @@ mod backup;
 mod busy;
 mod cancel;
 mod config;
+mod daemon;
 mod deadline;
 mod death;
 mod disk;
