@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
 use crate::host::ballast;
+use crate::host::boot::systemd_for_user;
 use crate::host::children::DEPLOYMENT;
 use crate::host::digest;
 use crate::host::layout::Layout;
@@ -106,7 +107,8 @@ fn open_log(path: &Path) -> io::Result<File> {
     atomic::open(path, OpenOptions::new().create(true).append(true).mode(0o600))
 }
 
-fn environment() -> impl Iterator<Item = (String, String)> {
+/// Returns those variables of this process that the guard gets.
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     let is_kept = |name: &str| {
         let is_fault = cfg!(feature = "fault-injection") && name.starts_with("FFE_FAULT_");
         KEPT.contains(&name) || name.starts_with("DOCKER_") || is_fault
@@ -167,12 +169,9 @@ fn becomes(command: &mut Command, program: &Path) -> bool {
 
 /// A logout kills a user's processes where logind says so, detached or not; a scope of its own saves the guard.
 fn systemd_scope() -> Option<Command> {
-    if !Path::new("/run/systemd/system").is_dir() || !crate::host::process::is_installed("systemd-run") {
-        return None;
-    }
+    let user = systemd_for_user().filter(|_| crate::host::process::is_installed("systemd-run"))?;
     let mut command = Command::new("systemd-run");
-    if !rustix::process::geteuid().is_root() {
-        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).join("systemd").is_dir())?;
+    if user {
         command.arg("--user");
     }
     command.args(["--scope", "--quiet", "--collect", "--"]);

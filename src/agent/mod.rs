@@ -4,6 +4,7 @@
 //! pipeline. Enter by [`run`] with the word that the process was started with.
 
 mod attach;
+mod boot;
 mod facts;
 mod follow;
 mod guard;
@@ -11,6 +12,7 @@ mod known;
 mod link;
 mod log;
 mod look;
+mod newer;
 mod order;
 pub mod protocol;
 mod query;
@@ -34,6 +36,8 @@ pub enum Role {
     Guard,
     /// Runs the pipeline.
     Work,
+    /// Ends what the journal of a root names: the unit at boot.
+    Recover,
 }
 
 /// Plays a role to its end.
@@ -48,6 +52,9 @@ pub fn run(role: Role) -> Exit {
         Role::Launch => guard::launcher().map_err(|error| error.to_string()),
         Role::Guard => guard::guard().map_err(|error| error.to_string()),
         Role::Work => return worker(),
+        Role::Recover => {
+            in_runtime(boot::recover(std::env::args().skip(2))).map_err(|error| error.to_string())
+        }
     };
     match done {
         Ok(()) => Exit::Done,

@@ -5,7 +5,9 @@
 use std::time::{Duration, Instant};
 
 use super::attach::{Refusal, Served, tools};
+use super::boot::READY;
 use super::link::Link;
+use super::newer::{self, Unfinished};
 use super::order::Order;
 use super::{guard, log};
 use crate::event::{Emitter, EventKind};
@@ -13,7 +15,7 @@ use crate::here;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Holder};
 use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, RecoveredDeployment, Severity};
-use crate::pipeline::journal;
+use crate::pipeline::journal::{self, JournalError};
 
 /// How often is looked whether a holder has let go.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,9 +48,8 @@ async fn recover_first(
     layout: &Layout,
     emitter: &Emitter,
 ) -> Result<Option<RecoveredDeployment>, Refusal> {
-    let unfinished = journal::read(&layout.journal()).map_err(|error| Refusal::of(error.report()))?;
-    let Some(entry) = unfinished else { return Ok(None) };
-    let id = entry.job.deployment_id.clone();
+    let unfinished = newer::unfinished(layout).map_err(Refusal::of)?;
+    let Some(Unfinished { id, is_first }) = unfinished else { return Ok(None) };
     let notice = format!("{id} was left unfinished; it is ended first");
     let code = "recovery.first".to_owned();
     emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
@@ -58,7 +59,7 @@ async fn recover_first(
     let outcome = wait_until_ended(link, layout, &id).await;
     match outcome {
         // A first deployment has no release to go back to: its containers were stopped, which is an end.
-        Some(outcome) if outcome != Outcome::Failed || entry.before.is_none() => {
+        Some(outcome) if outcome != Outcome::Failed || is_first => {
             let unfinished = id.to_string();
             emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
             Ok(Some(RecoveredDeployment { deployment_id: id, outcome }))
@@ -75,6 +76,9 @@ pub(super) fn not_ended(layout: &Layout, id: &DeploymentId) -> Refusal {
 }
 
 pub(super) fn start_recovery(layout: &Layout, job: &Job, id: &DeploymentId) -> Served {
+    if let Err(JournalError::Newer { version, entry, .. }) = journal::read(&layout.journal()) {
+        return newer::hand_on(layout.root(), &version, &entry, &[READY]).map_err(Refusal::of);
+    }
     let mut order = Order { job: job.without_secrets(), staged: None, compose: None, recover: true };
     order.job.deployment_id = id.clone();
     guard::launch(layout, &order).map_err(|error| Refusal::of(error.report()))

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::attach::{Refusal, context_of, redactor_of, scene, tools};
+use super::boot;
 use super::guard::{LEASE_TAKEN, UNENDED};
 use super::log::{self, LogSink};
 use super::order::Order;
@@ -179,6 +180,7 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let cancel = Cancel::default();
     let book = book(&layout, None);
     let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline, book };
+    boot::prepare(job, &run.layout, &run.emitter).await;
     let watcher = watch_for_cancel(&run);
     let ending = perform(&run, &ground).await;
     watcher.abort();

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Some("launch") => Role::Launch,
         Some("guard") => Role::Guard,
         Some("work") => Role::Work,
+        Some("recover") => Role::Recover,
         _ => {
             eprintln!("ffe-agent {} is started by ffe-deploy, not by hand", env!("CARGO_PKG_VERSION"));
             return ExitCode::from(2);

@@ -12,7 +12,7 @@ use super::reader::{Field, Problems, Section};
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "profile",
     "host",
     "user",
@@ -25,10 +25,11 @@ const KEYS: [&str; 14] = [
     "require_confirmation",
     "backup",
     "allow_network_root",
+    "recover_at_boot",
     "timeout",
     "overrides",
 ];
-const LATER: [&str; 4] = ["on_lost", "recover_at_boot", "notify", "hooks"];
+const LATER: [&str; 3] = ["on_lost", "notify", "hooks"];
 const PROFILES: [(&str, Profile); 6] = [
     ("dev", Profile::Dev),
     ("development", Profile::Dev),
@@ -53,6 +54,7 @@ pub(super) struct WrittenEnvironment {
     pub(super) require_confirmation: Option<bool>,
     pub(super) backup: Option<bool>,
     pub(super) allow_network_root: bool,
+    pub(super) recover_at_boot: Option<bool>,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -107,6 +109,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenEn
             .get("allow_network_root")
             .and_then(|field| field.boolean(problems))
             .unwrap_or(false),
+        recover_at_boot: section.get("recover_at_boot").and_then(|field| field.boolean(problems)),
     }
 }
 

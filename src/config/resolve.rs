@@ -345,6 +345,7 @@ impl Parts<'_> {
             placement,
             backup: written.backup.unwrap_or(self.place.profile == Profile::Production),
             allow_network_root: written.allow_network_root,
+            recover_at_boot: written.recover_at_boot.unwrap_or(true),
             timeout: written.timeout.unwrap_or(crate::model::TIMEOUT),
         }
     }

@@ -126,6 +126,16 @@ impl Layout {
         home.and_then(Path::to_str).unwrap_or_default().to_owned()
     }
 
+    /// Returns the link to the kept agent that runs at boot.
+    pub fn recovery_agent(&self) -> PathBuf {
+        self.state().join("recover")
+    }
+
+    /// Returns the variables that the agent at boot runs with.
+    pub fn recovery_environment(&self) -> PathBuf {
+        self.state().join("recover.json")
+    }
+
     /// Returns the file that is given up when the disk is full.
     pub fn ballast(&self) -> PathBuf {
         self.state().join("ballast")
@@ -215,6 +225,7 @@ mod tests {
             placement,
             backup: false,
             allow_network_root: false,
+            recover_at_boot: true,
             timeout: crate::model::TIMEOUT,
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod ballast;
+pub mod boot;
 pub mod change;
 pub mod children;
 pub mod clock;

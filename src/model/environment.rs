@@ -73,6 +73,9 @@ pub struct Environment {
     pub backup: bool,
     /// Whether the root may be on NFS, CIFS, 9p or FUSE.
     pub allow_network_root: bool,
+    /// Whether a unit is installed that ends an unfinished deployment at boot.
+    #[serde(default = "default_recover_at_boot")]
+    pub recover_at_boot: bool,
     /// Longest time of a whole deployment, on the host; 1 s to 24 h, default 30 min. What undoes it comes on top.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
@@ -80,6 +83,10 @@ pub struct Environment {
 
 /// Longest time of a deployment unless `timeout` or `--timeout` says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+fn default_recover_at_boot() -> bool {
+    true
+}
 
 fn default_timeout() -> Duration {
     TIMEOUT

@@ -177,6 +177,8 @@ pub enum JournalError {
         path: PathBuf,
         /// Who wrote it.
         version: String,
+        /// What it says, as far as this version understands it.
+        entry: Box<serde_json::Value>,
     },
 }
 
@@ -225,7 +227,7 @@ pub fn read(path: &Path) -> Result<Option<Entry>, JournalError> {
     if schema > u64::from(SCHEMA) {
         let version =
             sealed.entry.get("tool_version").and_then(|v| v.as_str()).unwrap_or("unknown").to_owned();
-        return Err(JournalError::Newer { path: path.to_owned(), version });
+        return Err(JournalError::Newer { path: path.to_owned(), version, entry: Box::new(sealed.entry) });
     }
     let entry: Entry = serde_json::from_value(sealed.entry).map_err(|source| damaged(&source.to_string()))?;
     if entry.schema == 0 {

@@ -4,6 +4,7 @@
 //! with [`Finding`]s whose rule ids are stable. Changes nothing. Does not know stages, releases or the wire.
 
 mod binds;
+mod boot;
 mod compose;
 mod config;
 mod containers;
@@ -83,6 +84,7 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(compose::installed(subject));
     findings.extend(config::check(subject));
     findings.extend(host::check(subject));
+    findings.push(boot::check(subject).await);
     findings.extend(ports::check(subject, containers.as_ref().ok()));
     findings.extend(compose::model(subject));
     findings.extend(externals);

@@ -39,6 +39,7 @@ impl Bench {
                 placement: Placement::InPlace { path },
                 backup: true,
                 allow_network_root: false,
+                recover_at_boot: false,
                 timeout: crate::model::TIMEOUT,
             },
             directory,

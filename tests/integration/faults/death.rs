@@ -11,13 +11,13 @@ use super::{Kind, SOON, Shop, id_of};
 use crate::support::{Act, Running, Web, alive, mentioning, needs, output, until};
 
 /// Process ids of the worker of a run and of its guard.
-struct Agents {
-    worker: u32,
-    guard: u32,
+pub(super) struct Agents {
+    pub(super) worker: u32,
+    pub(super) guard: u32,
 }
 
 impl Agents {
-    fn of(run: &mut Running) -> Self {
+    pub(super) fn of(run: &mut Running) -> Self {
         let took_over = run.until_event(SOON, |event| event["event"] == "host_took_over");
         let worker = took_over["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
         Self { worker, guard: parent(worker) }
@@ -30,7 +30,7 @@ fn parent(pid: u32) -> u32 {
     words.and_then(|words| words.get(1)?.parse().ok()).expect("a parent")
 }
 
-fn kill(pid: u32) {
+pub(super) fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(pid, Signal::KILL).expect("kill it");
 }
@@ -42,7 +42,7 @@ fn held(shop: &Shop) -> Vec<u32> {
 }
 
 #[track_caller]
-fn is_current(shop: &Shop, version: &str) {
+pub(super) fn is_current(shop: &Shop, version: &str) {
     assert_eq!(shop.answers().as_deref(), Some(version));
     let status = shop.run(&["status", "staging", "--output", "json"]).exits(0).json();
     assert_eq!((&status["current"]["version"], &status["overall"]), (&version.into(), &true.into()));

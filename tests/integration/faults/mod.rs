@@ -2,6 +2,7 @@
 //! time the app ends on the old release or on the new one, and says which.
 
 mod backup;
+mod boot;
 mod busy;
 mod cancel;
 mod config;

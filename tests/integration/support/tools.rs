@@ -1,5 +1,6 @@
 //! What must be on the machine for a test, and what happens when it is not.
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -87,7 +88,44 @@ pub(crate) fn search_path() -> String {
         unset if unset.is_empty() => format!("{}/.local/state", variable("HOME")),
         state => state,
     };
-    format!("{}:/usr/local/sbin:/usr/sbin:/sbin:{state}/ffe-deploy-dev/bin", variable("PATH"))
+    let own = own_tools().display();
+    format!("{own}:{}:/usr/local/sbin:/usr/sbin:/sbin:{state}/ffe-deploy-dev/bin", variable("PATH"))
+}
+
+/// A crontab for each home, and no systemd: what a deployment installs for the next boot must not become the machine's.
+const OWN_TOOLS: [(&str, &str); 3] = [
+    (
+        "crontab",
+        r#"#!/bin/sh
+file="$HOME/.crontab"
+case "$1" in
+-l) cat "$file" 2>/dev/null || { echo "no crontab for this user" >&2; exit 1; } ;;
+-) cat >"$file.new" && mv "$file.new" "$file" ;;
+*) exit 2 ;;
+esac
+"#,
+    ),
+    ("systemctl", "#!/bin/sh\necho 'no systemd for tests' >&2\nexit 1\n"),
+    ("loginctl", "#!/bin/sh\necho 'no systemd for tests' >&2\nexit 1\n"),
+];
+
+/// Directory of [`OWN_TOOLS`], for every user.
+fn own_tools() -> &'static Path {
+    static OWN: OnceLock<PathBuf> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let dir = cache_dir().join("own-tools");
+        let _guard = machine_lock("own-tools");
+        fs::create_dir_all(&dir).expect("make the directory of own tools");
+        for (name, text) in OWN_TOOLS {
+            let (path, fresh) = (dir.join(name), dir.join("fresh"));
+            if !fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
+                fs::write(&fresh, text).expect("write a tool");
+                fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).expect("make it a program");
+                fs::rename(&fresh, &path).expect("put a tool in its place");
+            }
+        }
+        dir
+    })
 }
 
 /// Directory for what is made once a machine and user: images' contents, lock files.
