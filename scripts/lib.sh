@@ -34,3 +34,13 @@ random_word() { od -An -N4 -tx4 /dev/urandom | tr -d ' '; }
 # The built binaries lie under target/<host triple>/, because .cargo/config.toml names a target.
 target_dir() { printf '%s\n' "${CARGO_TARGET_DIR:-$ROOT/target}"; }
 host_triple() { rustc -vV | sed -n 's/^host: //p'; }
+
+# For the tests of crash points: programs that die where they are told to, put aside so that no other test takes them. What
+# they depend on is not compiled again.
+build_with_faults() {
+    local aside
+    aside=$(target_dir)/fault-injection
+    cargo build --locked --bins --features fault-injection
+    mkdir -p "$aside"
+    cp "$(target_dir)/$(host_triple)/debug/"ffe-{deploy,agent} "$aside/"
+}

@@ -62,11 +62,11 @@ pub fn write(directory: &Path, record: &HistoryRecord) -> Result<PathBuf, Histor
         move |source| HistoryError::Write { path, source }
     };
     atomic::make_directory(directory, 0o700).map_err(|error| failed(directory)(error.source))?;
-    seam::about_to_change("write", &directory.join(file_name(record, 0)));
+    seam::about_to("write history/*.json");
     let mut file = written(directory, record).map_err(failed(directory))?;
     for later in 0..NAMES_TRIED {
         let path = directory.join(file_name(record, later));
-        seam::about_to_change("replace", &path);
+        seam::about_to("replace history/*.json");
         match file.persist_noclobber(&path) {
             Ok(_) => {
                 File::open(directory).and_then(|dir| dir.sync_all()).map_err(failed(directory))?;

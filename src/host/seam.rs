@@ -180,8 +180,8 @@ mod injection {
                 continue;
             };
             if !has_happened(place) {
-                append(".done", place);
                 std::thread::sleep(Duration::from_millis(number("FFE_FAULT_AFTER_MS")));
+                append(".done", place);
                 // It takes effect before the call returns, or there is nobody left to return to.
                 kill_process(getpid(), signal).ok();
             }

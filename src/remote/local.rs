@@ -26,7 +26,7 @@ impl Local {
     /// Starts an agent with a cleared environment, in a process group of its own: it is told of a Ctrl-C by us.
     pub(super) async fn attach(&self) -> Result<Channel, RemoteError> {
         let path = self.agents.for_arch(std::env::consts::ARCH, "local")?.here()?;
-        let mut child = start(&Command::new(&path).arg("attach")).await?;
+        let mut child = start(&with_faults(Command::new(&path).arg("attach"))).await?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -37,6 +37,15 @@ impl Local {
         let ending = Ending { process: Process::Local(child), said, listener };
         Ok(Channel { stdin: Box::pin(stdin), stdout: Box::pin(stdout), ending })
     }
+}
+
+/// Tells an agent with fault injection what we were told (`host::seam`).
+fn with_faults(command: Command) -> Command {
+    if !cfg!(feature = "fault-injection") {
+        return command;
+    }
+    let faults = std::env::vars().filter(|(name, _)| name.starts_with("FFE_FAULT_"));
+    faults.fold(command, |command, (name, value)| command.env(&name, value))
 }
 
 async fn start(command: &Command) -> Result<tokio::process::Child, RemoteError> {

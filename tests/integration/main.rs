@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod action;
+mod crash_points;
 mod faults;
 mod github;
 mod harness;

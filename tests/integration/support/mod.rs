@@ -36,7 +36,7 @@ pub(crate) use http::{Response, get, post, request, request_at};
 pub(crate) use image::{base_image, shop_binary};
 pub(crate) use machine::Machine;
 pub(crate) use ports::free_port;
-pub(crate) use process::{alive, descendants, kill_all_of, kill_tree, mentioning, output};
+pub(crate) use process::{alive, as_pid, descendants, kill_all_of, kill_tree, mentioning, output};
 pub(crate) use project::Project;
 pub(crate) use registry::{Front, Registry};
 pub(crate) use run::{Ended, Run, Running};
