@@ -256,6 +256,7 @@ impl Bench {
             told = self.end_by_hand(number, &what);
         }
         let state = invariants::check(self, &id, old, new, &what);
+        assert!(series == Series::Both || state.outcome != "not begun", "no last word of {id}: {what}");
         self.has_become(state.version);
         // Whatever came of it, the next deployment needs no repair.
         if self.walk == Walk::First || state.version.is_none() {
