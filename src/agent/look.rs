@@ -8,13 +8,14 @@ use futures_util::future::{Either, select};
 
 use super::attach::Refusal;
 use crate::executor::blobs::Blob;
+use crate::executor::compose::drift::{self, Drift};
 use crate::executor::compose::mounts::{self, Mounts};
 use crate::executor::compose::{self as compose_executor, ExecutorError, Scene, kept_images};
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
-use crate::model::{App, BuildMode, BuildOrders, Finding, Job, PinnedImage, Release};
+use crate::model::{Action, App, BuildMode, BuildOrders, Finding, Job, PinnedImage, Profile, Release};
 use crate::preflight::{self, Subject};
 use crate::text::harmless;
 
@@ -56,9 +57,17 @@ pub(super) async fn look(
     let (tools, scene) = find(job, layout, project_dir).await;
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
+    let drift = async {
+        match (&tools.docker, &current) {
+            (Ok(docker), Some(release)) => drifted(job, layout, docker, release).await,
+            _ => None,
+        }
+    };
     let builds =
         builds(job, project_dir, scene.as_ref().and_then(|scene| scene.as_ref().ok()), &mut findings);
-    findings.extend(of_bundle(job, layout, project_dir, &tools, scene).await);
+    let (of_bundle, drift) = tokio::join!(of_bundle(job, layout, project_dir, &tools, scene), drift);
+    findings.extend(of_bundle);
+    findings.extend(drift);
     if let Ok(docker) = &tools.docker {
         findings.extend(lost_images(layout, docker).await);
     }
@@ -118,6 +127,13 @@ impl Tools {
 async fn tools() -> Tools {
     let (docker, compose) = tokio::join!(Docker::connect(), Compose::detect());
     Tools { docker, compose }
+}
+
+/// What somebody changed behind the release that runs; production wants to hear first that it may go.
+async fn drifted(job: &Job, layout: &Layout, docker: &Docker, release: &Release) -> Option<Finding> {
+    let drift = Drift::look(docker, layout, release).await.filter(|drift| !drift.is_empty())?;
+    let strict = job.environment.profile == Profile::Production && !job.options.accept_drift;
+    Some(drift.finding(release, strict && matches!(job.action, Action::Deploy | Action::Validate)))
 }
 
 /// Images of kept releases that somebody took away: a rollback needs them.
@@ -195,6 +211,7 @@ async fn of_scene(
         missing_env_files: &scene.missing_env_files,
         compose: tools.compose.as_ref(),
         model,
+        deployed: drift::is_deployed(layout, &scene.site.project),
         adopt: job.options.adopt,
     };
     let mut findings = preflight::run(&subject, tools.docker.as_ref()).await;
@@ -279,6 +296,7 @@ async fn without_compose(job: &Job, layout: &Layout, project_dir: &Path, tools: 
         missing_env_files: &[],
         compose: Err(error),
         model: Err(error),
+        deployed: false,
         adopt: job.options.adopt,
     };
     preflight::run(&subject, tools.docker.as_ref()).await

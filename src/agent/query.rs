@@ -5,6 +5,7 @@ use super::link::reply;
 use super::protocol::Reply;
 use crate::backup;
 use crate::executor::compose::Scene;
+use crate::executor::compose::drift::Drift;
 use crate::health;
 use crate::history;
 use crate::host::docker::Docker;
@@ -117,6 +118,10 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
         version: release.version.clone(),
         deployed_at: history::went_live(&entries, &release.id).unwrap_or(release.created_at),
     });
+    if let Some(release) = &scene.current {
+        let drift = Drift::look(&docker, layout, release).await.filter(|drift| !drift.is_empty());
+        answer.warnings.extend(drift.map(|drift| drift.finding(release, false)));
+    }
     if let Ok(model) = &scene.model {
         answer.urls = crate::pipeline::urls::of(model, job.app.url.as_deref());
     }

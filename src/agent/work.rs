@@ -184,6 +184,7 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let watcher = watch_for_cancel(&run);
     let ending = perform(&run, &ground).await;
     watcher.abort();
+    run.remember(&ending).await;
     drop_staged(order);
     ended(&run, ending)
 }
@@ -389,6 +390,7 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let watcher = watch_for_cancel(&run);
     let ending = run.recover(entry).await;
     watcher.abort();
+    run.remember(&ending).await;
     ended(&run, ending)
 }
 

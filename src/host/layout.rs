@@ -113,6 +113,11 @@ impl Layout {
         self.state().join("stopped")
     }
 
+    /// Returns the record of what the current release consists of, by which changes of others are seen.
+    pub fn recorded(&self) -> PathBuf {
+        self.state().join("recorded.json")
+    }
+
     /// Returns the directory of kept agents, one directory a version.
     pub fn agents(&self) -> PathBuf {
         self.state().join("bin")

@@ -16,5 +16,7 @@ pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 /// Compose files that a container came from, separated by commas.
 pub const COMPOSE_FILES: &str = "com.docker.compose.project.config_files";
+/// Digest of the settings that Compose made a container of.
+pub const COMPOSE_CONFIG_HASH: &str = "com.docker.compose.config-hash";
 /// `True` on containers made by `docker compose run`.
 pub const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";

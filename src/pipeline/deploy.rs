@@ -8,6 +8,7 @@ use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
 use super::stop::Stop;
 use super::switch::Manner;
+use crate::executor::compose::drift::Drift;
 use crate::health;
 use crate::model::{Action, App, HealthReport, Outcome, Release, ReleaseId, Stage};
 
@@ -42,7 +43,14 @@ impl Run {
         }
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
-            return Ok(self.deploy_again(&ready, current).await);
+            let found = self.executor.containers(&current.project).await?;
+            let drift = Drift::of(&self.layout, current, &found);
+            // A release whose files somebody wrote to is no release any more: the new one takes its place.
+            if !drift.as_ref().is_some_and(Drift::in_files) {
+                return Ok(self
+                    .deploy_again(&ready, current, drift.is_some_and(|drift| drift.is_empty()))
+                    .await);
+            }
         }
         let backup = self.backup_stage(&ready).await?;
         self.backed_up(backup.as_deref())?;
@@ -54,13 +62,14 @@ impl Run {
         Ok(ending)
     }
 
-    /// The release is the one that is current: nothing is done when it is healthy, else it is repaired.
-    async fn deploy_again(&self, ready: &Ready, current: &Release) -> Ending {
+    /// The release is the one that is current: nothing is done when it is healthy, and known to be what runs; else it is
+    /// repaired.
+    async fn deploy_again(&self, ready: &Ready, current: &Release, is_as_recorded: bool) -> Ending {
         if let Err(error) = self.executor.put_blobs_back(current) {
             return self.aborted(&Stop::from(error));
         }
         let report = self.ask_once(&current.app, ready).await;
-        if let Some(report) = report.filter(HealthReport::is_acceptable) {
+        if let Some(report) = report.filter(|report| is_as_recorded && report.is_acceptable()) {
             if !self.cancel.close() {
                 return self.aborted(&Stop::Cancelled);
             }
@@ -83,7 +92,10 @@ impl Run {
             Err(stop) => return self.aborted(&stop),
         };
         self.discard(&ready.release.id);
-        self.skip(Stage::BackingUp, "this release is current already; its unhealthy services are recreated");
+        self.skip(
+            Stage::BackingUp,
+            "this release is current already; what is not as it was deployed is recreated",
+        );
         self.switch_to(&again, Some(current), Manner { repair: true, down_first: false }).await
     }
 

@@ -11,6 +11,7 @@ mod compare;
 mod daemon;
 mod deadline;
 mod deploy;
+mod drift;
 pub mod journal;
 mod operate;
 mod prepare;

@@ -9,7 +9,7 @@ use super::run::{Done, Ending, Run};
 use super::settle::ROUNDS;
 use super::stop::Stop;
 use super::switch::Manner;
-use crate::executor::compose::{Site, changes};
+use crate::executor::compose::{Site, changes, drift};
 use crate::history;
 use crate::host::atomic;
 use crate::host::docker_config::DockerConfig;
@@ -125,6 +125,7 @@ impl Run {
                     self.begin_journal(current, current.map(|release| &release.id), &site.project)?;
                 }
                 self.reached(Phase::TakingDown)?;
+                drift::forget(&self.layout);
                 atomic::write(&self.layout.stopped(), b"stopped on purpose\n", 0o600)?;
                 self.down_to_its_end(site, more).await?;
                 services = changes(&old, &self.containers(&site.project).await?);

@@ -211,6 +211,7 @@ impl Run {
             missing_env_files: &[],
             compose: Ok(&self.executor.compose),
             model: Ok(&candidate.model),
+            deployed: false,
             adopt: self.job.options.adopt,
         };
         let missing = preflight::directories_to_make(&subject).into_iter();

@@ -9,7 +9,7 @@ use super::run::{Done, Ending, Run};
 use super::settle::{in_order, may_stop};
 use super::stop::Stop;
 use crate::event::{EventKind, ServiceChange};
-use crate::executor::compose::{ExecutorError, changes};
+use crate::executor::compose::{ExecutorError, changes, drift};
 use crate::health;
 use crate::here;
 use crate::host::{atomic, docker};
@@ -78,11 +78,13 @@ impl Run {
             entry.start = in_order(old);
             entry.remove = may_stop(old, &target.model, manner);
         })?;
+        let mut force = if manner.repair { unwell_services(old) } else { Vec::new() };
+        force.extend(self.drifted(target, before, old));
+        drift::forget(&self.layout);
         self.tell_changes(&target.release, before);
         if manner.down_first {
             self.executor.down(&target.site, &[]).await?;
         }
-        let force = if manner.repair { unwell_services(old) } else { Vec::new() };
         self.executor.up(&target.site, &target.model, &force).await?;
         Ok(Done::Did(()))
     }

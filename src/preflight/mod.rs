@@ -51,6 +51,8 @@ pub struct Subject<'a> {
     pub compose: Result<&'a Compose, &'a ComposeError>,
     /// The model with its sources resolved (on a root: to `files/` and `shared/`), or why there is none.
     pub model: Result<&'a ComposeModel, &'a ComposeError>,
+    /// Whether a release of ours runs here under this project name: containers that are not ours were made in its place.
+    pub deployed: bool,
     /// Whether running containers are to be taken over.
     pub adopt: Option<Adopt>,
 }

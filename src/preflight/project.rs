@@ -26,6 +26,11 @@ pub(super) fn check(subject: &Subject<'_>, containers: Result<Containers, ()>) -
     if !ours.is_empty() {
         return vec![Finding::passed(OTHER, format!("project `{}` is this app's", subject.project))];
     }
+    if subject.deployed && !strangers.is_empty() {
+        let found =
+            format!("project `{}` is this app's, although others made its containers anew", subject.project);
+        return vec![Finding::passed(OTHER, found)];
+    }
     if !strangers.is_empty() {
         return vec![under_our_name(subject, &strangers)];
     }

@@ -75,6 +75,7 @@ impl Bench {
             missing_env_files: &self.missing_env_files,
             compose: Err(&ComposeError::Garbage),
             model: self.model.as_ref(),
+            deployed: false,
             adopt: self.adopt,
         }
     }

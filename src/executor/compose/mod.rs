@@ -3,6 +3,7 @@
 //! Compose and Docker change things through their own CLIs; looking goes through the API (DESIGN section 6).
 
 pub mod digest;
+pub mod drift;
 mod images;
 pub mod kept_images;
 pub mod mounts;

@@ -1,5 +1,6 @@
 //! A release on the host: what lies where, what is recreated, and what comes back (DESIGN section 6).
 
+mod drift;
 mod files;
 mod images;
 mod in_place;
@@ -47,6 +48,21 @@ impl Shop {
     fn in_place() -> Self {
         let shop = Self::on_root();
         shop.environments("host: local");
+        shop
+    }
+
+    /// Will be deployed on a root, by the rules of production, but without a confirmation and a backup.
+    fn in_production(host: Host) -> Self {
+        let shop = Self::on_root_of(host);
+        let root = shop.host.root_base();
+        shop.environments(&format!(
+            "host: local, root: {}, profile: production, require_confirmation: false, backup: false, \
+             overrides: {{ {}: {{ project: {} }} }}",
+            root.display(),
+            shop.host.app(),
+            shop.name()
+        ));
+        shop.compose_web("environment: {VERSION: \"${VERSION}\"}");
         shop
     }
 

@@ -75,18 +75,6 @@ impl GitHub {
     }
 }
 
-/// A shop in production that asks for no confirmation and takes no backup.
-fn in_production(host: Host) -> Shop {
-    let shop = Shop::on_root_of(host);
-    let root = shop.host.root_base();
-    shop.environments(&format!(
-        "host: local, root: {}, profile: production, require_confirmation: false, backup: false",
-        root.display()
-    ));
-    shop.compose_web("environment: {VERSION: \"${VERSION}\"}");
-    shop
-}
-
 fn checkout(shop: &Shop, commit: &str) {
     shop.project.git(&["checkout", "--quiet", "--detach", commit]);
 }
@@ -117,7 +105,7 @@ fn shallow(shop: &mut Shop, commit: &str) {
 #[test]
 fn an_older_commit_is_refused_with_both_named_and_deployed_when_it_is_said() {
     needs!("docker");
-    let shop = in_production(Host::local());
+    let shop = Shop::in_production(Host::local());
     let one_ = shop.project.commit("1");
     checkout(&shop, &one_);
     shop.run(&["deploy", "staging", "--version", "1"]).exits(0);
@@ -158,7 +146,7 @@ fn an_older_commit_is_refused_with_both_named_and_deployed_when_it_is_said() {
 #[test]
 fn another_branch_is_a_warning_and_so_is_a_project_whose_commit_nobody_knows() {
     needs!("docker");
-    let mut shop = in_production(Host::local());
+    let mut shop = Shop::in_production(Host::local());
     let base = shop.project.commit("base");
     let left = shop.project.commit("left");
     checkout(&shop, &base);
@@ -187,7 +175,7 @@ fn another_branch_is_a_warning_and_so_is_a_project_whose_commit_nobody_knows() {
 fn in_a_shallow_clone_github_is_asked_and_what_it_does_not_say_is_a_warning() {
     needs!("docker");
     let github = GitHub::start();
-    let mut shop = in_production(github.job(Host::local()));
+    let mut shop = Shop::in_production(github.job(Host::local()));
     let old = shop.project.commit("1");
     let new = shop.project.commit("2");
     shop.run(&["deploy", "staging", "--version", "2"]).exits(0);
