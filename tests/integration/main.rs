@@ -8,6 +8,7 @@ mod github;
 mod harness;
 mod hostile;
 mod house;
+mod matrix;
 mod registry;
 mod releases;
 mod secrets;

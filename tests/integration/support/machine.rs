@@ -89,7 +89,7 @@ impl Machine {
         let dir = self.dir().display();
         format!(
             "Port 22\nHostKey {host_key}\nAuthorizedKeysFile {keys}\nPidFile /run/sshd.pid\nStrictModes no\n\
-             SetEnv \"PATH={path}\" \"HOME={home}\" \"DIR={dir}\"\nPermitRootLogin yes\nPasswordAuthentication no\n\
+             SetEnv \"PATH={path}\" \"HOME={home}\" \"DIR={dir}\" \"FFE_FAULT_CLOCK_FILE={dir}/clock\"\nPermitRootLogin yes\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nUsePAM no\nUseDNS no\nPrintMotd no\nLogLevel VERBOSE\n"
         )
     }
@@ -187,6 +187,11 @@ impl Machine {
     /// Ends [`Machine::cut`].
     pub(crate) fn heal(&self) {
         output(self.inside("iptables").args(["-w", "-t", "raw", "-F"]));
+    }
+
+    /// Makes the wall clock wrong by so many seconds, for agents that are built with fault injection.
+    pub(crate) fn set_clock(&self, ahead_s: i64) {
+        fs::write(self.file("clock"), ahead_s.to_string()).expect("write the clock's error");
     }
 
     /// Runs one of the script's words inside.

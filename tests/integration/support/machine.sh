@@ -64,6 +64,7 @@ run_at_boot() {
     local line
     [[ -f $DIR/crontab ]] || return 0
     while read -r line; do
+        line=${line//\\%/%}
         [[ $line != @reboot* ]] ||
             env -i HOME="$DIR/home" PATH=/usr/bin:/bin SHELL=/bin/sh setsid --fork /bin/sh -c "${line#@reboot}" \
                 </dev/null >>"$DIR/cron.log" 2>&1

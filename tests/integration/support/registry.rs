@@ -170,8 +170,17 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) fn of(registry: &Registry) -> Self {
+        Self::listening(registry, Ipv4Addr::LOCALHOST)
+    }
+
+    /// One that machines of ours can ask, too.
+    pub(crate) fn for_all(registry: &Registry) -> Self {
+        Self::listening(registry, Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn listening(registry: &Registry, address: Ipv4Addr) -> Self {
         let (port, behind) = (free_port(), registry.port());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("listen on a free port");
+        let listener = TcpListener::bind((address, port)).expect("listen on a free port");
         let manner = Arc::new(Manner::default());
         let of_thread = Arc::clone(&manner);
         // The thread ends with the process of the tests: nothing but a port is left of it until then.
@@ -187,6 +196,10 @@ impl Front {
     /// `127.0.0.1:PORT`, as it stands in references.
     pub(crate) fn server(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Lets requests for the parts of images wait for ever, or again not.

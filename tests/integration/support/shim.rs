@@ -91,6 +91,12 @@ impl Shim {
         fs::write(self.dir.path().join("released"), "").expect("release the calls");
     }
 
+    /// Holds calls again after [`Shim::release`].
+    pub(crate) fn close(&self) {
+        // What was not open stays closed.
+        fs::remove_file(self.dir.path().join("released")).ok();
+    }
+
     /// How many calls of `words` there were, as [`Shim::on`] matches them.
     pub(crate) fn count(&self, words: &[&str]) -> usize {
         self.calls().iter().filter(|call| matches(call, words)).count()
