@@ -104,7 +104,7 @@ fn strike(stand: &mut Stand, deploy: &mut Running, fault: Fault) {
             machine.heal();
         }
         Fault::CutForGood => machine.cut(),
-        Fault::NoSshd => machine.does(&["end-sshd"]),
+        Fault::NoSshd => drop(machine.does(&["end-sshd"])),
         Fault::EngineRestarted => {
             machine.does(&["end-engine", "TERM"]);
             machine.start_engine();
@@ -120,7 +120,7 @@ fn strike(stand: &mut Stand, deploy: &mut Running, fault: Fault) {
             machine.kill();
             machine.start_again();
         }
-        Fault::DiskFull => machine.does(&["fill"]),
+        Fault::DiskFull => drop(machine.does(&["fill"])),
         Fault::ClockJumps => machine.set_clock(3600),
     }
 }
@@ -129,8 +129,8 @@ fn strike(stand: &mut Stand, deploy: &mut Running, fault: Fault) {
 fn mend(stand: &Stand, fault: Fault) {
     match fault {
         Fault::CutForGood => stand.machine.heal(),
-        Fault::NoSshd => stand.machine.does(&["sshd"]),
-        Fault::DiskFull => stand.machine.does(&["free"]),
+        Fault::NoSshd => drop(stand.machine.does(&["sshd"])),
+        Fault::DiskFull => drop(stand.machine.does(&["free"])),
         _ => {}
     }
 }
@@ -142,19 +142,11 @@ fn pass(seconds: u64) {
 
 /// Kills the agents in these roles at once; before there are any, the one that looks for the runner.
 fn kill(stand: &Stand, roles: &[&str]) {
-    let mut found: Vec<_> = roles.iter().flat_map(|role| agents(stand, role)).collect();
+    let mut found: Vec<_> = roles.iter().flat_map(|role| stand.machine.agents(role)).collect();
     if found.is_empty() {
-        found = agents(stand, "attach");
+        found = stand.machine.agents("attach");
     }
     output(stand.machine.inside("kill").arg("-KILL").args(found));
-}
-
-/// Pids, inside, of the agents in this role.
-fn agents(stand: &Stand, role: &str) -> Vec<String> {
-    let script = "for p in /proc/[0-9]*; do [[ $(readlink $p/exe) != *ffe-agent* || \
-                  $(tr '\\0' ' ' <$p/cmdline) != *\\ $1\\ ]] || echo ${p##*/}; done 2>/dev/null";
-    let mut command = stand.machine.inside("bash");
-    output(command.args(["-c", script, "_", role])).lines().map(str::to_owned).collect()
 }
 
 /// Waits until the runner has ended and the host is settled; returns when it began to be so.
@@ -192,7 +184,7 @@ fn unsettled(stand: &Stand) -> Option<String> {
     if release["version"] != *version {
         return Some(format!("{version} answers, and current is {}", release["version"]));
     }
-    let at_work = ["guard", "work"].map(|role| agents(stand, role)).concat();
+    let at_work = ["guard", "work"].map(|role| stand.machine.agents(role)).concat();
     if !at_work.is_empty() {
         return Some(format!("agents are at work: {at_work:?}"));
     }

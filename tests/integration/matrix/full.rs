@@ -139,5 +139,11 @@ fn table(all: &[Kept]) -> String {
         seconds(silence)
     )
     .expect("write to a string");
+    for kept in all {
+        if let Kept::Failed { cell, why } = kept {
+            let first: String = why.lines().next().unwrap_or_default().chars().take(300).collect();
+            writeln!(text, "- `{}` failed: {first}", cell.name()).expect("write to a string");
+        }
+    }
     text
 }

@@ -9,7 +9,9 @@ pub(super) enum Fault {
     Interrupt,
     Terminate,
     Kill,
+    #[serde(rename = "cut_for_5_s")]
     CutFor5,
+    #[serde(rename = "cut_for_60_s")]
     CutFor60,
     CutForGood,
     NoSshd,

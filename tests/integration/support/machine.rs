@@ -194,9 +194,14 @@ impl Machine {
         fs::write(self.file("clock"), ahead_s.to_string()).expect("write the clock's error");
     }
 
-    /// Runs one of the script's words inside.
-    pub(crate) fn does(&self, words: &[&str]) {
-        output(self.inside("bash").arg(self.file("machine.sh")).args(words));
+    /// Runs one of the script's words inside, and returns what it prints.
+    pub(crate) fn does(&self, words: &[&str]) -> String {
+        output(self.inside("bash").arg(self.file("machine.sh")).args(words))
+    }
+
+    /// Pids, inside, of our agents in this role: `attach`, `guard`, `work`.
+    pub(crate) fn agents(&self, role: &str) -> Vec<String> {
+        self.does(&["agents", role]).lines().map(str::to_owned).collect()
     }
 
     /// Starts dockerd again after `does(&["end-engine", …])`.

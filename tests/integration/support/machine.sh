@@ -6,15 +6,23 @@
 #   sshd | engine       starts it
 #   end-sshd            ends it with all its sessions, at once
 #   end-engine SIGNAL   ends dockerd, and returns when it is gone
+#   agents ROLE         pids of our agents in this role: attach, guard, work
 #   fill | free         takes the last byte of the disk on which the root lies, and gives it back
 set -euo pipefail
 
 start_sshd() { /usr/sbin/sshd -f "$DIR/sshd_config" -E "$DIR/sshd.log"; }
 
+# The listener first, or a client that is quick gets in again.
 end_sshd() {
-    local process
-    for process in /proc/[0-9]*; do
-        [[ $(cat "$process/comm" 2>/dev/null) != sshd* ]] || kill -KILL "${process##*/}" || true
+    local process all
+    kill -KILL "$(cat /run/sshd.pid)"
+    while :; do
+        all=()
+        for process in /proc/[0-9]*; do
+            [[ $(cat "$process/comm" 2>/dev/null) != sshd* ]] || all+=("${process##*/}")
+        done
+        ((${#all[@]})) || return 0
+        kill -KILL "${all[@]}" 2>/dev/null || true
     done
 }
 
@@ -32,6 +40,14 @@ end_engine() {
         ((SECONDS < end)) || { echo "dockerd does not end" >&2; exit 1; }
         sleep 0.05
     done
+}
+
+agents() {
+    local process
+    for process in /proc/[0-9]*; do
+        [[ $(readlink "$process/exe") = */ffe-agent* ]] || continue
+        [[ $(tr '\0' ' ' <"$process/cmdline") != *" $1 " ]] || echo "${process##*/}"
+    done 2>/dev/null
 }
 
 fill() {
@@ -87,6 +103,7 @@ case $1 in
     end-sshd) end_sshd ;;
     engine) start_engine ;;
     end-engine) end_engine "$2" ;;
+    agents) agents "$2" ;;
     fill) fill ;;
     free) rm -f "$DIR/srv/filler" ;;
     *) exit 2 ;;
