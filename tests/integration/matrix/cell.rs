@@ -35,16 +35,16 @@ pub(super) struct Row {
 /// # Panics
 /// When it does not end as it may.
 pub(super) fn run(stand: &mut Stand, cell: Cell) -> Row {
-    let running = stand.answers().expect("the release before answers");
+    let before = stand.answers().expect("the release before answers");
     let counted = written(stand);
     let counter = Counter::start(stand.address(), counted);
     let version = stand.write(Manner::Held(cell.at));
-    stand.hold(cell.at, &version, &running);
+    stand.hold(cell.at, &version);
     let id = format!("{}-{version}", cell.name());
     let mut deploy = stand.begin(&id);
-    stand.until_held(&mut deploy, cell.at, &version);
+    stand.until_held(&mut deploy, cell.at, &version, &before);
     strike(stand, &mut deploy, cell.fault);
-    stand.release(cell.at, &version, &running);
+    stand.release(cell.at, &version, &before);
     let over = Instant::now();
     let settled = until_settled(stand, &mut deploy);
     let (silence, told) = (counter.so_far().longest_gap, stand.answers());
@@ -62,7 +62,7 @@ pub(super) fn run(stand: &mut Stand, cell: Cell) -> Row {
     );
     assert_eq!(
         told.as_deref(),
-        Some(if ends == Ends::New { &*version } else { &*running }),
+        Some(if ends == Ends::New { &*version } else { &*before }),
         "{}",
         ended.told()
     );

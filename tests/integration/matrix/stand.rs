@@ -119,7 +119,7 @@ impl Stand {
     }
 
     /// Makes the coming release hold in its stage.
-    pub(super) fn hold(&self, at: At, version: &str, running: &str) {
+    pub(super) fn hold(&self, at: At, version: &str) {
         match at {
             At::Validating => {
                 self.machine.shim().close();
@@ -132,13 +132,16 @@ impl Stand {
             }
             At::Building => self.close(&format!("/built/{version}")),
             At::Deploying => self.close(&format!("/started/{version}")),
-            At::RollingBack => self.close(&format!("/healthy/{running}")),
-            At::Pulling | At::Verifying => {}
+            At::Pulling | At::Verifying | At::RollingBack => {}
         }
     }
 
     /// Waits until the deployment is held, or at least in that stage.
-    pub(super) fn until_held(&self, run: &mut Running, at: At, version: &str) {
+    pub(super) fn until_held(&self, run: &mut Running, at: At, version: &str, before: &str) {
+        if at == At::RollingBack {
+            run.until_stage(PATIENCE, "verifying");
+            self.close(&format!("/healthy/{before}"));
+        }
         run.until_stage(PATIENCE, at.stage());
         match at {
             At::Validating => {
@@ -163,11 +166,11 @@ impl Stand {
     }
 
     /// Lets go whatever is held.
-    pub(super) fn release(&self, at: At, version: &str, running: &str) {
+    pub(super) fn release(&self, at: At, version: &str, before: &str) {
         for path in ["built", "started", "healthy"] {
             self.gate.on(&format!("/{path}/{version}"), &[200]);
         }
-        self.gate.on(&format!("/healthy/{running}"), &[200]);
+        self.gate.on(&format!("/healthy/{before}"), &[200]);
         self.front.hang(false);
         self.machine.shim().heal();
         self.machine.shim().release();
