@@ -207,6 +207,7 @@ fn is_whole(stand: &Stand, cell: Cell, ends: Ends) {
         containers(stand).iter().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
     let expected: &[&str] = match (ends, cell.at) {
         (Ends::New, At::Pulling) => &["other", "web"],
+        (Ends::New, At::Building) => &["built", "web"],
         (Ends::New, At::Deploying) => &["gate", "web"],
         _ => &["web"],
     };

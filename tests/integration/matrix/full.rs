@@ -127,13 +127,13 @@ fn table(all: &[Kept]) -> String {
     }
     let rows: Vec<_> =
         all.iter().filter_map(|kept| if let Kept::Ended(row) = kept { Some(row) } else { None }).collect();
-    let (all, ended) = (Cell::all().len(), rows.len());
+    let (planned, ended) = (Cell::all().len(), rows.len());
     let writes: u64 = rows.iter().map(|row| row.writes).max().unwrap_or(0);
     let slowest = rows.iter().map(|row| row.settled_ms).max().unwrap_or(0);
     let silence = rows.iter().map(|row| row.silence_ms).max().unwrap_or(0);
     writeln!(
         text,
-        "\n{ended} of {all} cells ended healthy with nothing done by hand, the slowest after {}. Of up to {writes} writes on a \
+        "\n{ended} of {planned} cells ended healthy with nothing done by hand, the slowest after {}. Of up to {writes} writes on a \
          machine none that was acknowledged is lost; the longest time without one was {}.",
         seconds(slowest),
         seconds(silence)

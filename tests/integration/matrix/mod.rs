@@ -1,7 +1,7 @@
 //! The fault matrix: everything that can go wrong, in every stage of a deployment to a host over SSH, and each time the
 //! app ends healthy on one release, and the next deployment succeeds.
 //!
-//! The short run has a cell for each fault, on three machines side by side. `scripts/test --full faults` runs them all, with
+//! The short run has a cell for each fault, on four machines side by side. `scripts/test --full faults` runs them all, with
 //! a directory for what comes of them in FFE_FAULTS, and writes the table of docs/reliability.md.
 
 mod cell;
@@ -33,6 +33,13 @@ fn a_deployment_survives_whatever_happens_to_its_runner_and_the_link() {
         (Fault::CutFor5, At::Pulling),
         (Fault::CutFor60, At::RollingBack),
     ]);
+}
+
+/// On a machine of its own: the runner takes minutes to give up.
+#[test]
+fn a_deployment_goes_on_without_a_runner_that_never_comes_back() {
+    needs!("machine", "docker-registry");
+    run_all(&[(Fault::CutForGood, At::Building)]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::plan::At;
 use crate::support::{
-    Act, Front, Host, Machine, Project, Registry, Run, Running, Web, base_image, request_at, until,
+    Act, Front, Host, Machine, Project, Registry, Run, Running, Web, base_image, request_at, shop_binary,
+    until,
 };
 
 /// Longest wait for one step, on a machine that is busy with other things.
@@ -14,7 +15,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Port of the app on its machine.
 const PORT: u16 = 8000;
 /// Takes seconds to be read, and no room.
-const LONG_BACKUP_BYTES: u64 = 6 << 30;
+const LONG_BACKUP_BYTES: u64 = 2 << 30;
 
 /// The app, its machine, and what the machine asks.
 pub(super) struct Stand {
@@ -27,6 +28,8 @@ pub(super) struct Stand {
     front: Front,
     /// Number of the next release.
     next: u32,
+    /// Calls of docker, of the kind that is to be held, that there were before.
+    called: usize,
 }
 
 /// How a release differs from the usual one.
@@ -44,20 +47,10 @@ impl Stand {
         let host = machine.reached_by(Host::local());
         let (project, gate, registry) = (Project::new(host.app()), Web::start_for_all(), Registry::open());
         let front = Front::for_all(&registry);
-        let (app, root) = (host.app().to_owned(), machine.root_base());
-        project
-            .file(
-                "deploy/deployments.yaml",
-                format!(
-                    "deployments:\n  {app}:\n    type: docker-compose\n    shared: [files]\n    \
-                     setup: {{directories: [files]}}\n    health: {{timeout: 10m}}\n"
-                ),
-            )
-            .file(
-                "deploy/environments.yaml",
-                format!("environments:\n  staging: {{root: '{}', backup: true}}\n", root.display()),
-            );
-        let mut stand = Self { machine, host, project, gate, registry, front, next: 1 };
+        let root = machine.root_base();
+        let text = format!("environments:\n  staging: {{root: '{}', backup: true}}\n", root.display());
+        project.file("deploy/environments.yaml", text);
+        let mut stand = Self { machine, host, project, gate, registry, front, next: 1, called: 0 };
         stand.write(Manner::Usual);
         stand.deploy().exits(0);
         stand
@@ -68,6 +61,16 @@ impl Stand {
         let version = format!("1.0.{}", self.next);
         self.next += 1;
         self.gate.on(&format!("/healthy/{version}"), &[200]);
+        // A release that must fail does so soon; one that is held, or comes back, has all the time.
+        let timeout = if manner == Manner::Held(At::RollingBack) { "5s" } else { "10m" };
+        self.project.file(
+            "deploy/deployments.yaml",
+            format!(
+                "deployments:\n  {}:\n    type: docker-compose\n    shared: [files]\n    \
+                 setup: {{directories: [files]}}\n    health: {{timeout: {timeout}}}\n",
+                self.host.app()
+            ),
+        );
         self.project.file("docker-compose.yml", self.compose_file(&version, manner));
         self.project.commit(&version);
         version
@@ -77,7 +80,7 @@ impl Stand {
         let (image, gate) = (base_image(), format!("{}:{}", self.machine.runner(), self.gate.port()));
         let usual = "restart: unless-stopped, stop_grace_period: 2s";
         let mut mode = "ok";
-        let mut source = format!("image: '{image}'");
+        let source = format!("image: '{image}'");
         let (mut more, mut others) = (String::new(), String::new());
         match manner {
             Manner::Held(At::Pulling) => {
@@ -91,10 +94,14 @@ impl Stand {
                 );
             }
             Manner::Held(At::Building) => {
+                let program = fs::read(shop_binary()).expect("read the shop");
                 let dockerfile =
-                    format!("FROM {image}\nRUN until shop get {gate}/built/{version}; do sleep 0.2; done\n");
-                self.project.file("built/Dockerfile", dockerfile);
-                source = "build: built".to_owned();
+                    "FROM scratch\nCOPY shop version /bin/\nENV PATH=/bin\nUSER 10001\nCMD [shop, serve]\n";
+                self.project.executable("built/shop", program).file("built/version", version);
+                self.project
+                    .file("built/Dockerfile", dockerfile.replace("[shop, serve]", "[\"shop\", \"serve\"]"));
+                let check = "healthcheck: {test: [CMD, shop, get, 'localhost:8000/health'], interval: 500ms}";
+                others = format!("  built: {{build: built, {usual}, {check}}}\n");
             }
             Manner::Held(At::Deploying) => {
                 more = "    depends_on: {gate: {condition: service_healthy}}\n".to_owned();
@@ -107,31 +114,25 @@ impl Stand {
         }
         // The gate of a release that is not held is open.
         let check = checked(&format!("shop get localhost:8000/health && shop get {gate}/healthy/{version}"));
-        // A release that must fail does so soon.
-        let check =
-            if mode == "ok" { check } else { check.replace("start_period: 600s", "start_period: 0s") };
         format!(
             "services:\n  web:\n    {source}\n    environment: {{VERSION: '{version}', MODE: '{mode}'}}\n    \
              restart: unless-stopped\n    stop_grace_period: 2s\n    ports: ['{PORT}:8000']\n    \
-             volumes: ['data:/data']\n{more}    {}\n{others}volumes: {{data: {{}}}}\n",
-            check
+             volumes: ['data:/data']\n{more}    {check}\n{others}volumes: {{data: {{}}}}\n"
         )
     }
 
     /// Makes the coming release hold in its stage.
-    pub(super) fn hold(&self, at: At, version: &str) {
+    pub(super) fn hold(&mut self, at: At, version: &str) {
+        self.called = self.calls(at);
         match at {
-            At::Validating => {
-                self.machine.shim().close();
-                self.machine.shim().on(&["compose", "config"], &Act::Hold);
-            }
+            At::Validating => self.hold_calls(&["compose", "config"]),
             At::BackingUp => {
                 let file = self.seen(&self.root().join("shared/files/long"));
                 let made = fs::File::create(file).and_then(|file| file.set_len(LONG_BACKUP_BYTES));
                 made.expect("make a file that takes long to back up");
             }
-            At::Building => self.close(&format!("/built/{version}")),
             At::Deploying => self.close(&format!("/started/{version}")),
+            At::Building => self.hold_calls(&["build"]),
             At::Pulling | At::Verifying | At::RollingBack => {}
         }
     }
@@ -144,15 +145,11 @@ impl Stand {
         }
         run.until_stage(PATIENCE, at.stage());
         match at {
-            At::Validating => {
-                let asked = || self.machine.shim().count(&["compose", "config"]) > 0;
-                until(PATIENCE, "compose to be asked", asked);
-            }
+            At::Validating | At::Building => self.until_called(at),
             At::Pulling => {
                 let asked = || self.front.asked().iter().any(|asked| asked.contains("/blobs/"));
                 until(PATIENCE, "a part of the image to be asked for", asked);
             }
-            At::Building => self.until_asked(&format!("/built/{version}")),
             At::Deploying => self.until_asked(&format!("/started/{version}")),
             At::Verifying => self.until_asked(&format!("/healthy/{version}")),
             At::BackingUp | At::RollingBack => {}
@@ -167,7 +164,7 @@ impl Stand {
 
     /// Lets go whatever is held.
     pub(super) fn release(&self, at: At, version: &str, before: &str) {
-        for path in ["built", "started", "healthy"] {
+        for path in ["started", "healthy"] {
             self.gate.on(&format!("/{path}/{version}"), &[200]);
         }
         self.gate.on(&format!("/healthy/{before}"), &[200]);
@@ -178,6 +175,24 @@ impl Stand {
             // What is being read stays readable.
             fs::remove_file(self.seen(&self.root().join("shared/files/long"))).ok();
         }
+    }
+
+    fn hold_calls(&self, words: &[&str]) {
+        self.machine.shim().close();
+        self.machine.shim().on(words, &Act::Hold);
+    }
+
+    /// How many calls there were that may be held in this stage.
+    fn calls(&self, at: At) -> usize {
+        match at {
+            At::Validating => self.machine.shim().count(&["compose", "config"]),
+            At::Building => self.machine.shim().count(&["build"]),
+            _ => 0,
+        }
+    }
+
+    fn until_called(&self, at: At) {
+        until(PATIENCE, "a call of docker to be held", || self.calls(at) > self.called);
     }
 
     fn close(&self, path: &str) {

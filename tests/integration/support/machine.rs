@@ -109,7 +109,9 @@ impl Machine {
     /// Switches it on: returns when its sshd and its engine answer.
     pub(crate) fn start_again(&mut self) {
         assert!(self.unshared.is_none(), "the machine runs already");
-        let mut command = Command::new("unshare");
+        // Whoever kills the tests ends their machines, too.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare"]);
         command.args(["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "bash"]);
         command.arg(self.file("machine.sh")).arg("init").env_clear().envs(self.variables());
         command.current_dir("/").stdin(Stdio::null()).stdout(self.log()).stderr(self.log());
