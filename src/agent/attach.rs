@@ -8,7 +8,7 @@ use super::look::Looked;
 use super::order::Order;
 use super::protocol::{Frame, Reply, Start};
 use super::staging::{self, Staged};
-use super::way::{make_way, wait_for_lease};
+use super::way::{Turn, make_way, wait_for_lease};
 use super::{facts, follow, guard, known, query};
 use crate::event::{Context, Emitter, EventKind, Origin};
 use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
@@ -75,8 +75,9 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         return follow::again(link, &job, &layout, known).await;
     }
     let mut visit = Visit::new(&job, &layout);
+    let mut turn = Turn::of(&job);
     if job.action != Action::Validate {
-        let recovered = make_way(link, &job, &layout, &visit.emitter).await?;
+        let recovered = make_way(link, &job, &layout, &visit.emitter, &mut turn).await?;
         if job.action == Action::Recover {
             let answer = serde_json::to_value(RecoverAnswer { recovered }).unwrap_or_default();
             reply(&Reply::Answer { answer });
@@ -99,7 +100,7 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         return Ok(());
     }
     reply(&Reply::Ready { passed, findings, builds });
-    visit.start(link, staged, compose).await
+    visit.start(link, &mut turn, staged, compose).await
 }
 
 fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
@@ -167,7 +168,13 @@ impl<'a> Visit<'a> {
     }
 
     /// Waits for the word, hands the job to a guard, and follows.
-    async fn start(&self, link: &mut Link, staged: Option<Staged>, compose: Option<Compose>) -> Served {
+    async fn start(
+        &self,
+        link: &mut Link,
+        turn: &mut Turn,
+        staged: Option<Staged>,
+        compose: Option<Compose>,
+    ) -> Served {
         let start = loop {
             match link.next().await {
                 Ok(Frame::Start(payload)) => break serde_json::from_slice::<Start>(&payload),
@@ -177,7 +184,7 @@ impl<'a> Visit<'a> {
             }
         };
         let built = start.unwrap_or_default().built;
-        wait_for_lease(self.layout, &self.emitter).await?;
+        wait_for_lease(link, self.layout, &self.emitter, turn).await?;
         if self.layout.current_release() != self.current {
             return Err(changed_meanwhile(self.layout));
         }

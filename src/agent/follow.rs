@@ -1,9 +1,11 @@
 //! Follows a deployment that runs on this host, for its runner or for somebody who looks: relays its events, and has it
 //! ended when nobody works on it any more.
 
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::attach::{Served, context_of, redactor_of};
 use super::known::{self, Known};
@@ -80,7 +82,12 @@ pub(super) async fn follow(
 ) -> Served {
     let mut reader = Follower::new(layout.events(id), seen);
     let mut watch = Watch::new();
+    let mut heard = 0;
     loop {
+        // Somebody who only looks is not the runner that the deployment may depend on.
+        if job.action != Action::Follow && std::mem::replace(&mut heard, link.heard()) != link.heard() {
+            touch(&layout.seen(id));
+        }
         if reader.relay() {
             return Ok(());
         }
@@ -105,6 +112,12 @@ pub(super) async fn follow(
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Says that the runner was heard; that it cannot be said means the same as that it was not.
+fn touch(seen: &Path) {
+    let how = OpenOptions::new().create(true).append(true).mode(0o600).to_owned();
+    atomic::open(seen, &how).and_then(|file| file.set_modified(SystemTime::now())).ok();
 }
 
 /// Looks whether somebody works on a deployment that has not had its last word: guard and worker are both dead when its

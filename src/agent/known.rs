@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::attach::Refusal;
-use super::log;
+use super::{log, newer};
 use crate::event::DeploymentResult;
 use crate::history;
 use crate::host::atomic::{self, WriteError};
@@ -17,7 +17,6 @@ use crate::model::{
     Action, DeploymentId, ErrorKind, FailureReport, HistoryEntry, HistoryRecord, Job, Outcome, Placement,
     ReleaseId, Stage,
 };
-use crate::pipeline::journal;
 
 /// A job that was here before.
 pub(super) enum Known {
@@ -104,13 +103,12 @@ fn used(id: &DeploymentId, wish: &str, job: &Job) -> Refusal {
 /// Returns the deployment that somebody works on, or that was left unfinished.
 ///
 /// # Errors
-/// The journal cannot be read.
+/// The journal cannot be used.
 pub(super) fn under_way(layout: &Layout) -> Result<Option<DeploymentId>, Refusal> {
     if let Some(holder) = lease::holder(&layout.lease()) {
         return Ok(Some(holder.deployment_id));
     }
-    let unfinished = journal::read(&layout.journal()).map_err(|error| Refusal::of(error.report()))?;
-    Ok(unfinished.map(|entry| entry.job.deployment_id))
+    Ok(newer::unfinished(layout).map_err(Refusal::of)?.map(|unfinished| unfinished.id))
 }
 
 /// Returns the record of this job's id: its log may be gone, for only those of the last jobs are kept.

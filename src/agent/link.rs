@@ -1,6 +1,8 @@
 //! The agent's end of the connection: frames come in, lines go out.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -45,17 +47,22 @@ pub(super) enum LinkError {
 /// Frames from the runner, read in a task of their own so that waiting for one can be given up.
 pub(super) struct Link {
     frames: mpsc::Receiver<Result<Frame, FrameError>>,
+    /// How many frames have come, pings too.
+    heard: Arc<AtomicU32>,
 }
 
 impl Link {
     /// Takes standard input over.
     pub(super) fn stdio() -> Self {
         let (sender, frames) = mpsc::channel(WAITING);
+        let heard = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&heard);
         tokio::spawn(async move {
             let mut stdin = tokio::io::BufReader::new(tokio::io::stdin());
             loop {
                 let received = tokio::time::timeout(SILENCE, protocol::receive(&mut stdin)).await;
                 let Ok(Some(frame)) = received.map(Result::transpose) else { return };
+                count.fetch_add(1, Ordering::Relaxed);
                 if matches!(frame, Ok(Frame::Ping)) {
                     continue;
                 }
@@ -65,7 +72,12 @@ impl Link {
                 }
             }
         });
-        Self { frames }
+        Self { frames, heard }
+    }
+
+    /// Returns how often the runner has been heard, pings too.
+    pub(super) fn heard(&self) -> u32 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Returns the next frame that is no ping.

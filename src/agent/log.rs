@@ -1,7 +1,7 @@
 //! The host's own, complete event log of a deployment: `state/jobs/<id>/events.jsonl`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -9,8 +9,11 @@ use std::sync::{Arc, RwLock};
 use super::link::line_of;
 use crate::event::{Event, EventKind, Sink};
 use crate::host::{atomic, ballast};
-use crate::model::Outcome;
+use crate::model::{Outcome, Stage};
 use crate::text::Redactor;
+
+/// How much of a log's end is looked at for its last line; most are far shorter.
+const TAIL: u64 = 64 * 1024;
 
 /// Writes events to the file, redacted; shared, because recovery learns more secrets as it goes.
 pub(super) struct LogSink {
@@ -108,12 +111,32 @@ pub(super) fn is_end(line: &str) -> bool {
 
 /// Returns whether a deployment has ended, as its log says.
 pub(super) fn has_ended(path: &Path) -> bool {
-    lines(path).is_ok_and(|lines| lines.last().is_some_and(|line| is_end(line)))
+    last_line(path).is_some_and(|line| is_end(&line))
+}
+
+/// Returns the stage that a deployment is in, as its log says.
+pub(super) fn stage(path: &Path) -> Option<Stage> {
+    let value: serde_json::Value = serde_json::from_str(&last_line(path)?).ok()?;
+    serde_json::from_value(value.get("stage")?.clone()).ok()
+}
+
+/// Returns the last whole line of a log, of which only the end is read: some look many times a second.
+fn last_line(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).ok()?;
+    let end = tail.iter().rposition(|byte| *byte == b'\n')?;
+    match tail[..end].iter().rposition(|byte| *byte == b'\n') {
+        Some(before) => Some(String::from_utf8_lossy(&tail[before + 1..end]).into_owned()),
+        None => lines(path).ok()?.pop(),
+    }
 }
 
 /// Returns how a deployment has ended, as its log says.
 pub(super) fn last_outcome(path: &Path) -> Option<Outcome> {
-    let value: serde_json::Value = serde_json::from_str(&lines(path).ok()?.pop()?).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&last_line(path)?).ok()?;
     serde_json::from_value(value.get("result")?.get("outcome")?.clone()).ok()
 }
 
@@ -144,5 +167,10 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert_eq!(seq_of(&lines[2]), Some(3));
         assert!(!has_ended(&path));
+        assert_eq!(stage(&path), Some(Stage::Setup));
+        // Longer than what is looked at, and with half a line behind it.
+        let long = format!("{{\"event\":\"{}\",\"stage\":\"pulling\"}}\n{{\"se", "x".repeat(TAIL as usize));
+        fs::write(&path, long).unwrap();
+        assert_eq!(stage(&path), Some(Stage::Pulling));
     }
 }

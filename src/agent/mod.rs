@@ -17,6 +17,7 @@ mod order;
 pub mod protocol;
 mod query;
 mod staging;
+mod watch;
 mod way;
 mod work;
 

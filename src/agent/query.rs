@@ -2,6 +2,7 @@
 
 use super::attach::{Refusal, scene, tools};
 use super::link::reply;
+use super::log;
 use super::protocol::Reply;
 use crate::backup;
 use crate::executor::compose::Scene;
@@ -145,7 +146,9 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
 fn empty_status(job: &Job, layout: &Layout) -> StatusAnswer {
     let unfinished = journal::read(&layout.journal()).ok().flatten();
     let held = lease::holder(&layout.lease());
+    let told = held.as_ref().and_then(|holder| log::stage(&layout.events(&holder.deployment_id)));
     let stage = unfinished.as_ref().map_or(Stage::Initializing, |entry| stage_of(entry.phase));
+    let stage = told.unwrap_or(stage);
     StatusAnswer {
         app: job.app.name.clone(),
         environment: job.environment.name.clone(),

@@ -9,12 +9,16 @@ use super::boot::READY;
 use super::link::Link;
 use super::newer::{self, Unfinished};
 use super::order::Order;
+use super::protocol::Frame;
 use super::{guard, log};
 use crate::event::{Emitter, EventKind};
 use crate::here;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Holder};
-use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, RecoveredDeployment, Severity};
+use crate::host::queue::{self, Ticket};
+use crate::model::{
+    DeploymentId, ErrorKind, FailureReport, Job, Outcome, RecoveredDeployment, Severity, Stage,
+};
 use crate::pipeline::journal::{self, JournalError};
 
 /// How often is looked whether a holder has let go.
@@ -30,10 +34,11 @@ pub(super) async fn make_way(
     job: &Job,
     layout: &Layout,
     emitter: &Emitter,
+    turn: &mut Turn,
 ) -> Result<Option<RecoveredDeployment>, Refusal> {
     let mut recovered = None;
     loop {
-        wait_for_lease(layout, emitter).await?;
+        wait_for_lease(link, layout, emitter, turn).await?;
         match recover_first(link, job, layout, emitter).await? {
             Some(ended) => recovered = Some(ended),
             None => return Ok(recovered),
@@ -114,23 +119,88 @@ fn is_unfinished(layout: &Layout, id: &DeploymentId) -> bool {
         && layout.journal().exists()
 }
 
-/// Refuses while somebody else deploys; one that is being cancelled or recovered is waited for.
-pub(super) async fn wait_for_lease(layout: &Layout, emitter: &Emitter) -> Served {
+/// How long a job waits for others (`--wait-for-lease`), and its place among those who wait.
+pub(super) struct Turn {
+    until: Option<Instant>,
+    ticket: Option<Ticket>,
+}
+
+impl Turn {
+    /// Returns the turn of a job that comes now.
+    pub(super) fn of(job: &Job) -> Self {
+        Self { until: job.options.wait_for_lease.map(|time| Instant::now() + time), ticket: None }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Takes a place, once. Without one it is only not known who came first: the lease decides in any case.
+    fn queue_up(&mut self, layout: &Layout) {
+        if self.ticket.is_none() && self.is_patient() {
+            self.ticket = Ticket::draw(&layout.queue()).ok();
+        }
+    }
+
+    /// Returns whether nobody who waits came before. Whoever does not wait does not ask.
+    fn has_come(&mut self, layout: &Layout) -> bool {
+        if !self.is_patient() {
+            return true;
+        }
+        if self.ticket.is_none() && queue::is_waited(&layout.queue()) {
+            self.queue_up(layout);
+        }
+        self.ticket.as_ref().is_none_or(Ticket::is_first)
+    }
+}
+
+/// Returns when nobody else deploys and it is this job's turn. Refuses when it may not wait for that; a holder that is on
+/// its way out is waited for always.
+pub(super) async fn wait_for_lease(
+    link: &mut Link,
+    layout: &Layout,
+    emitter: &Emitter,
+    turn: &mut Turn,
+) -> Served {
     let until = Instant::now() + ENDING_HOLDER;
-    let mut told = false;
-    while let Some(holder) = lease::holder(&layout.lease()) {
-        let Some(why) = ending(layout, &holder).filter(|_| Instant::now() < until) else {
-            return Err(busy(&holder));
+    let mut told = String::new();
+    loop {
+        let notice = match lease::holder(&layout.lease()) {
+            Some(holder) => {
+                let why = ending(layout, &holder).filter(|_| Instant::now() < until);
+                if why.is_none() && !turn.is_patient() {
+                    return Err(busy(layout, &holder));
+                }
+                turn.queue_up(layout);
+                let why = why.map(|why| format!(", which {why}")).unwrap_or_default();
+                format!("waiting for {}, {}{why}", named(&holder), progress(layout, &holder))
+            }
+            None if turn.has_come(layout) => return Ok(()),
+            None => "waiting for a run that came before this one, and begins next".to_owned(),
         };
-        if !std::mem::replace(&mut told, true) {
-            let notice = format!("waiting for {}, which {why}", named(&holder));
+        if notice != told {
+            told.clone_from(&notice);
             let code = "lease.waiting".to_owned();
             emitter
                 .emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
         }
-        tokio::time::sleep(LOOK).await;
+        pause(link).await?;
     }
-    Ok(())
+}
+
+/// Waits a moment; a runner that is gone, or has enough of waiting, has started nothing.
+async fn pause(link: &mut Link) -> Served {
+    tokio::select! {
+        frame = link.next() => match frame {
+            Ok(Frame::Cancel) | Err(_) => {
+                let message = "cancelled before anything was started; nothing was touched";
+                let failure = FailureReport::new(ErrorKind::DeploymentError, "cancelled", message);
+                Err(Refusal { outcome: Outcome::Cancelled, failure: failure.hint("run it again") })
+            }
+            Ok(_) => Ok(()),
+        },
+        () = tokio::time::sleep(LOOK) => Ok(()),
+    }
 }
 
 /// Returns why a holder is about to let go, if it is.
@@ -150,14 +220,20 @@ fn named(holder: &Holder) -> String {
     format!("{} ({} by {}{run})", holder.deployment_id, holder.verb, holder.requester.who)
 }
 
+/// How far a holder is, and since when.
+fn progress(layout: &Layout, holder: &Holder) -> String {
+    let stage = log::stage(&layout.events(&holder.deployment_id)).unwrap_or(Stage::Initializing);
+    format!("in `{stage}`, since {}", holder.since.strftime("%Y-%m-%d %H:%M:%S UTC"))
+}
+
 /// Returns the refusal that names who holds the lease.
-pub(super) fn busy(holder: &Holder) -> Refusal {
+pub(super) fn busy(layout: &Layout, holder: &Holder) -> Refusal {
     let message = format!(
-        "{} has been changing this app and environment since {}; nothing was touched",
+        "{} changes this app and environment, {}; nothing was touched",
         named(holder),
-        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        progress(layout, holder)
     );
-    let hint = "wait until it has ended, then run this again; `ffe-deploy status` shows it";
+    let hint = "wait until it has ended (`ffe-deploy status --follow` tells when), then run this again, or with `--wait-for-lease 15m`";
     let failure = FailureReport::new(ErrorKind::DeploymentError, "lease.busy", message).hint(hint);
     Refusal { outcome: Outcome::Busy, failure }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use super::attach::{Refusal, context_of, redactor_of, scene, tools};
 use super::boot;
 use super::guard::{LEASE_TAKEN, UNENDED};
 use super::log::{self, LogSink};
 use super::order::Order;
+use super::watch::watch;
 use super::way::busy;
 use crate::event::{Emitter, EventKind};
 use crate::executor::compose::{ComposeExecutor, Outline, Scene, outline};
@@ -24,13 +24,11 @@ use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
 use crate::host::process;
 use crate::host::seam;
-use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Severity, Stage};
+use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Stage};
 use crate::pipeline::journal::{self, Entry};
 use crate::pipeline::{self, Book, Cancel, Deadline, Ending, Run, Subject};
 use crate::text::Redactor;
 
-/// How often is looked for the wish to stop (DESIGN section 3).
-const LOOK: Duration = Duration::from_millis(100);
 /// Jobs whose logs are kept.
 const KEPT_JOBS: usize = 50;
 
@@ -76,7 +74,7 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
         Ok(Acquired::Held(lease)) => Ok(lease),
         Ok(Acquired::Taken(_)) if order.recover => Err(LEASE_TAKEN),
         Ok(Acquired::Taken(other)) => {
-            let refusal = other.map_or_else(unknown_holder, |other| busy(&other).failure);
+            let refusal = other.map_or_else(unknown_holder, |other| busy(layout, &other).failure);
             told(order, layout, Outcome::Busy, refusal);
             drop_staged(order);
             Err(LEASE_TAKEN)
@@ -181,9 +179,9 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let book = book(&layout, None);
     let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline, book };
     boot::prepare(job, &run.layout, &run.emitter).await;
-    let watcher = watch_for_cancel(&run);
-    let ending = perform(&run, &ground).await;
-    watcher.abort();
+    let watcher = watch(&run);
+    let mut ending = perform(&run, &ground).await;
+    watcher.end(&mut ending);
     run.remember(&ending).await;
     drop_staged(order);
     ended(&run, ending)
@@ -294,50 +292,6 @@ fn release_variables(
     crate::executor::variables::Resolved::of_release(&env, &release.secrets).ok()
 }
 
-/// Looks for the wish to stop, acknowledges it, and passes it on.
-fn watch_for_cancel(run: &Run) -> tokio::task::JoinHandle<()> {
-    let (path, cancel, emitter) =
-        (run.layout.cancel(&run.job.deployment_id), run.cancel.clone(), run.emitter.clone());
-    tokio::spawn(async move {
-        while !path.exists() {
-            tokio::time::sleep(LOOK).await;
-        }
-        match effect(emitter.stage()) {
-            Ok(effect) if cancel.raise() => {
-                emitter.emit(here!(), EventKind::CancelRequested { effect: effect.to_owned() });
-            }
-            Ok(_) => tell_late(&emitter, TOO_LATE),
-            Err(truth) => tell_late(&emitter, truth),
-        }
-    })
-}
-
-const TOO_LATE: &str = "the cancel came too late: what was asked for is done, or cannot be stopped half-way";
-
-fn tell_late(emitter: &Emitter, truth: &str) {
-    let (code, notice) = ("cancel.late".to_owned(), truth.to_owned());
-    emitter.emit(here!(), EventKind::Noticed { code, notice, hint: None, severity: Severity::Warning });
-}
-
-/// Returns what a cancel does in a stage, or why it does nothing any more.
-fn effect(stage: Stage) -> Result<&'static str, &'static str> {
-    match stage {
-        Stage::Initializing
-        | Stage::Validating
-        | Stage::Setup
-        | Stage::Pulling
-        | Stage::Building
-        | Stage::BackingUp => Ok("stopping before anything is switched; the running release is not touched"),
-        Stage::Deploying | Stage::Verifying => {
-            Ok("going back to the release before; of a first deployment, what was started is stopped")
-        }
-        Stage::Complete => Err(TOO_LATE),
-        Stage::RollingBack | Stage::RolledBack | Stage::Failed => {
-            Err("the deployment has failed and is going back already; a cancel changes nothing")
-        }
-    }
-}
-
 /// Ends the deployment that the journal names, in its own log and under its own id.
 async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     let mut unfinished = entry.job.clone();
@@ -387,9 +341,9 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
     };
     // What is being ended is not stopped half-way: a cancel is answered with the truth.
     run.cancel.close();
-    let watcher = watch_for_cancel(&run);
-    let ending = run.recover(entry).await;
-    watcher.abort();
+    let watcher = watch(&run);
+    let mut ending = run.recover(entry).await;
+    watcher.end(&mut ending);
     run.remember(&ending).await;
     ended(&run, ending)
 }

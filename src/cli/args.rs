@@ -170,7 +170,19 @@ pub(super) struct OperateArgs {
     #[arg(value_parser = crate::config::timeout)]
     pub timeout: Option<Duration>,
     #[command(flatten)]
+    pub wait: WaitArgs,
+    #[command(flatten)]
     pub target: TargetArgs,
+}
+
+/// What to do while another deployment is under way.
+#[derive(Args, Clone)]
+pub(super) struct WaitArgs {
+    /// Wait so long, as `15m`, for another deployment of this app and environment that is under way, in the order in
+    /// which the waiting came; without it that is exit 6 at once
+    #[arg(long, value_name = "TIME", env = "FFE_DEPLOY_WAIT_FOR_LEASE", hide_env_values = true)]
+    #[arg(value_parser = crate::config::timeout)]
+    pub wait_for_lease: Option<Duration>,
 }
 
 /// What is refused unless it is said.
@@ -227,6 +239,8 @@ pub(super) struct BuildArgs {
     /// Build images without cache
     #[arg(long, env = "FFE_DEPLOY_NO_CACHE", hide_env_values = true)]
     pub no_cache: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
     #[command(flatten)]
     pub target: TargetArgs,
 }

@@ -52,6 +52,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
     };
     let audience = config::audience(&wish.inputs(&surroundings));
     let secrets: Vec<_> = audience.slack.iter().flat_map(Slack::secrets).collect();
+    let patient_until = wish.options.wait_for_lease.map(|time| Instant::now() + time);
     let mut drive = Drive {
         wish,
         surroundings,
@@ -63,6 +64,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         seen: 0,
         built: BTreeMap::new(),
         how_to_follow: String::new(),
+        patient_until,
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -92,6 +94,8 @@ pub(super) struct Drive {
     pub(super) built: BTreeMap<String, String>,
     /// Words of the command that follows what runs there.
     pub(super) how_to_follow: String,
+    /// Until when another deployment is waited for.
+    pub(super) patient_until: Option<Instant>,
 }
 
 /// What the host says to a job.

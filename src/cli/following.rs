@@ -1,6 +1,6 @@
 //! Follows a deployment on the host to its last word: over new connections where one is lost, and up to a cancel.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::drive::{Agreed, Drive, Load, Word};
 use super::line::Line;
@@ -19,6 +19,28 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 /// its own: a host that refuses is given up after about 25 s, one that is silent after minutes.
 const RECONNECTS: u32 = 6;
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+
+/// Code of a refusal because another deployment came in between.
+const OVERTAKEN: &str = "release.changed";
+
+/// Whether this job was asked to stop, and until when the host may acknowledge it.
+#[derive(Clone, Copy, Default)]
+struct Cancelling {
+    heard: bool,
+    /// Absent before, and when the host has answered that it is too late.
+    until: Option<tokio::time::Instant>,
+}
+
+impl Cancelling {
+    fn now() -> Self {
+        Self { heard: true, until: Some(tokio::time::Instant::now() + ACKNOWLEDGE) }
+    }
+}
+
+/// Tells the host to stop. A connection that is gone shows as a missing acknowledgement.
+async fn send_cancel(session: &mut Session) {
+    tokio::time::timeout(ACKNOWLEDGE, session.send(Frame::Cancel)).await.ok();
+}
 
 impl Drive {
     /// Tells an event of the host that was not told before.
@@ -41,28 +63,25 @@ impl Drive {
     pub(super) async fn follow(
         &mut self,
         line: &mut Line,
-        load: &Load,
+        load: &mut Load,
         signals: &mut Signals,
     ) -> Result<Word, Own> {
-        let mut asked: Option<tokio::time::Instant> = None;
+        let mut cancel = Cancelling::default();
         let (mut futile, mut seen_before) = (0, self.seen);
-        let mut heard = false;
         loop {
             let message = tokio::select! {
                 message = line.session.next() => message,
-                () = signals.raised(), if !heard => {
+                () = signals.raised(), if !cancel.heard => {
                     if self.looks_on() {
                         return Err(Own::Stopped);
                     }
                     // A second signal changes nothing: the host knows.
-                    heard = true;
-                    asked = Some(tokio::time::Instant::now() + ACKNOWLEDGE);
+                    cancel = Cancelling::now();
                     self.tell_cancel();
-                    // A connection that is gone shows as a missing acknowledgement.
-                    line.session.send(Frame::Cancel).await.ok();
+                    send_cancel(&mut line.session).await;
                     continue;
                 }
-                () = patience(asked) => return Err(self.unheard(load)),
+                () = patience(cancel.until) => return Err(self.unheard(load)),
             };
             match message {
                 Message::Event(event) => {
@@ -73,20 +92,22 @@ impl Drive {
                         EventKind::DeploymentFinished { is_final: true, result } => {
                             return Ok(Word::Result(result));
                         }
-                        EventKind::CancelRequested { effect } if asked.is_some() => {
+                        EventKind::CancelRequested { effect } if cancel.until.is_some() => {
                             return Err(own::acknowledged(&effect));
                         }
-                        EventKind::Noticed { code, .. } if code == "cancel.late" => asked = None,
+                        EventKind::Noticed { code, .. } if code == "cancel.late" => cancel.until = None,
                         _ => {}
                     }
                 }
                 Message::Reply(reply) => {
                     if let Reply::Refused { outcome, failure } = *reply {
-                        return Err(Own::of(outcome, failure));
+                        if failure.code != OVERTAKEN || !self.is_patient() {
+                            return Err(Own::of(outcome, failure));
+                        }
+                        self.overtaken(line, load, signals).await?;
                     }
                 }
                 Message::Noise(line) => self.tell_noise(line),
-                Message::End if asked.is_some() => return Err(self.unheard(load)),
                 Message::End => {
                     // An agent that ends at once whenever it is started is as good as none.
                     futile = if self.seen > seen_before { 0 } else { futile + 1 };
@@ -94,15 +115,64 @@ impl Drive {
                     if futile > RECONNECTS {
                         return Err(self.lost(load, Some(line.session.lost().await.report())));
                     }
-                    tokio::select! {
-                        () = signals.raised() => {
-                            return Err(if self.looks_on() { Own::Stopped } else { self.unheard(load) });
-                        }
-                        found = self.reconnect(line, load) => found?,
+                    let before = cancel;
+                    cancel = self.come_back(line, load, signals, before).await?;
+                    if cancel.heard && !before.heard {
+                        self.tell_cancel();
+                    }
+                    if cancel.until.is_some() {
+                        send_cancel(&mut line.session).await;
                     }
                 }
             }
         }
+    }
+
+    /// Connects again, also for a cancel that comes meanwhile: it must still be delivered, or be said to be lost, within
+    /// the time that a job has.
+    async fn come_back(
+        &mut self,
+        line: &mut Line,
+        load: &mut Load,
+        signals: &mut Signals,
+        mut cancel: Cancelling,
+    ) -> Result<Cancelling, Own> {
+        let (looks_on, unheard) = (self.looks_on(), self.unheard(load));
+        let coming = self.reconnect(line, load);
+        tokio::pin!(coming);
+        loop {
+            tokio::select! {
+                found = &mut coming => return found.map(|()| cancel),
+                () = signals.raised(), if !cancel.heard => {
+                    if looks_on {
+                        return Err(Own::Stopped);
+                    }
+                    cancel = Cancelling::now();
+                }
+                () = patience(cancel.until) => return Err(unheard),
+            }
+        }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.patient_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Another deployment came between the look at the host and the start, and has ended: everything is looked at anew.
+    async fn overtaken(
+        &mut self,
+        line: &mut Line,
+        load: &mut Load,
+        signals: &mut Signals,
+    ) -> Result<(), Own> {
+        let notice = "another deployment came in between; comparing with what it has left".to_owned();
+        self.notice("lease.overtaken", notice, Severity::Warning);
+        line.session.ended().await;
+        line.session = tokio::select! {
+            () = signals.raised() => return Err(own::cancelled_early()),
+            session = self.attach_again(&mut line.remote, load) => session?,
+        };
+        Ok(())
     }
 
     fn lost(&self, load: &Load, last: Option<FailureReport>) -> Own {
@@ -120,7 +190,7 @@ impl Drive {
     }
 
     /// Attaches to the deployment again, by its id.
-    async fn reconnect(&mut self, line: &mut Line, load: &Load) -> Result<(), Own> {
+    async fn reconnect(&mut self, line: &mut Line, load: &mut Load) -> Result<(), Own> {
         let cause = line.session.lost().await;
         let notice =
             format!("lost sight of the deployment, which goes on by itself; connecting again ({cause})");
@@ -158,7 +228,9 @@ impl Drive {
 
     /// What the host has is told again from its beginning, and passed over by its numbers. A host that had not begun
     /// yet asks for the bundle again, and begins.
-    async fn attach_again(&mut self, remote: &mut Remote, load: &Load) -> Result<Session, Own> {
+    async fn attach_again(&mut self, remote: &mut Remote, load: &mut Load) -> Result<Session, Own> {
+        load.job.options.wait_for_lease =
+            self.patient_until.map(|until| until.saturating_duration_since(Instant::now()));
         let channel = remote.attach().await?;
         let mut session = Session::open(channel, self.redactor.clone()).await?;
         if let Agreed::MayStart(_) = self.validate(&mut session, load).await? {

@@ -37,6 +37,11 @@ pub(super) struct Wish {
     pub options: Options,
 }
 
+/// Options of a job that waits so long for others.
+fn waiting(wait_for_lease: Option<Duration>) -> Options {
+    Options { wait_for_lease, ..Options::default() }
+}
+
 impl Wish {
     /// A wish that only names its target.
     pub(super) fn look(args: &TargetArgs, action: Action) -> Self {
@@ -57,7 +62,8 @@ impl Wish {
     pub(super) fn operate(args: &OperateArgs, action: Action) -> Self {
         let deployment_id = args.deployment_id.clone();
         let timeout = args.timeout;
-        Self { yes: args.yes, deployment_id, timeout, ..Self::look(&args.target, action) }
+        let options = waiting(args.wait.wait_for_lease);
+        Self { yes: args.yes, deployment_id, timeout, options, ..Self::look(&args.target, action) }
     }
 
     /// The wish of `deploy`.
@@ -65,7 +71,8 @@ impl Wish {
         let adopt = args.adopt.map(Into::into);
         let AcceptArgs { allow_older, accept_drift } = args.accept;
         let (no_cache, skip_backup) = (args.no_cache, args.skip_backup);
-        let options = Options { no_cache, skip_backup, adopt, accept_drift, ..Options::default() };
+        let waiting = waiting(args.operate.wait.wait_for_lease);
+        let options = Options { no_cache, skip_backup, adopt, accept_drift, ..waiting };
         let version = args.version.clone();
         Self { version, allow_older, options, ..Self::operate(&args.operate, Action::Deploy) }
     }
@@ -80,7 +87,7 @@ impl Wish {
 
     /// The wish of `build`.
     pub(super) fn build(args: &BuildArgs) -> Self {
-        let options = Options { no_cache: args.no_cache, ..Options::default() };
+        let options = Options { no_cache: args.no_cache, ..waiting(args.wait.wait_for_lease) };
         Self { version: args.version.clone(), options, ..Self::look(&args.target, Action::Build) }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::Profile;
+use crate::model::{OnLost, Profile};
 
 use super::duration;
 use super::interpolate::is_variable_name;
@@ -12,7 +12,7 @@ use super::reader::{Field, Problems, Section};
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "profile",
     "host",
     "user",
@@ -27,9 +27,10 @@ const KEYS: [&str; 15] = [
     "allow_network_root",
     "recover_at_boot",
     "timeout",
+    "on_lost",
     "overrides",
 ];
-const LATER: [&str; 3] = ["on_lost", "notify", "hooks"];
+const LATER: [&str; 2] = ["notify", "hooks"];
 const PROFILES: [(&str, Profile); 6] = [
     ("dev", Profile::Dev),
     ("development", Profile::Dev),
@@ -38,6 +39,8 @@ const PROFILES: [(&str, Profile); 6] = [
     ("prod", Profile::Production),
     ("testing", Profile::Testing),
 ];
+
+const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("rollback", OnLost::Rollback)];
 
 /// What is written for an environment.
 #[derive(Default)]
@@ -56,6 +59,7 @@ pub(super) struct WrittenEnvironment {
     pub(super) allow_network_root: bool,
     pub(super) recover_at_boot: Option<bool>,
     pub(super) timeout: Option<Duration>,
+    pub(super) on_lost: OnLost,
 }
 
 /// Names of the variables that hold the key and its passphrase.
@@ -105,6 +109,10 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenEn
         timeout: section
             .get("timeout")
             .and_then(|field| field.duration(duration::LEAST_TIMEOUT, duration::MOST_TIMEOUT, problems)),
+        on_lost: section
+            .get("on_lost")
+            .and_then(|field| field.word(&ON_LOST, &[], problems))
+            .unwrap_or_default(),
         allow_network_root: section
             .get("allow_network_root")
             .and_then(|field| field.boolean(problems))

@@ -347,6 +347,7 @@ impl Parts<'_> {
             allow_network_root: written.allow_network_root,
             recover_at_boot: written.recover_at_boot.unwrap_or(true),
             timeout: written.timeout.unwrap_or(crate::model::TIMEOUT),
+            on_lost: written.on_lost,
         }
     }
 

@@ -166,6 +166,16 @@ impl Layout {
         self.job(id).join("cancel")
     }
 
+    /// Returns the file whose time of change is when the runner was last heard of.
+    pub fn seen(&self, id: &DeploymentId) -> PathBuf {
+        self.job(id).join("seen")
+    }
+
+    /// Returns the directory of those who wait for the lease.
+    pub fn queue(&self) -> PathBuf {
+        self.state().join("queue")
+    }
+
     /// Returns the env file on the host that outranks the project's defaults (DESIGN section 6, variables).
     pub fn host_env_file(&self, environment: &EnvironmentName) -> PathBuf {
         self.shared().join(format!(".env.{environment}"))
@@ -231,6 +241,7 @@ mod tests {
             backup: false,
             allow_network_root: false,
             recover_at_boot: true,
+            on_lost: Default::default(),
             timeout: crate::model::TIMEOUT,
         }
     }

@@ -21,5 +21,6 @@ pub mod layout;
 pub mod lease;
 pub mod memory_file;
 pub mod process;
+pub mod queue;
 pub mod seam;
 pub mod startup;

@@ -79,6 +79,20 @@ pub struct Environment {
     /// Longest time of a whole deployment, on the host; 1 s to 24 h, default 30 min. What undoes it comes on top.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
+    /// What becomes of a deployment whose runner has not been heard of for 60 s.
+    #[serde(default)]
+    pub on_lost: OnLost,
+}
+
+/// What becomes of a deployment whose runner is lost (DESIGN section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLost {
+    /// It goes on; its own health checks decide.
+    #[default]
+    Continue,
+    /// It goes back, as if it had been cancelled, unless it is too late for that.
+    Rollback,
 }
 
 /// Longest time of a deployment unless `timeout` or `--timeout` says otherwise.

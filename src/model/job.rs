@@ -1,6 +1,7 @@
 //! What the runner asks of the agent: everything that the host needs, and nothing of how it was reached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -272,6 +273,9 @@ pub struct Options {
     /// what it has begun.
     #[serde(default)]
     pub run_key: Option<String>,
+    /// How long to wait for whoever holds the lease; absent: not at all.
+    #[serde(default)]
+    pub wait_for_lease: Option<Duration>,
 }
 
 /// What `--adopt` says.

@@ -35,7 +35,7 @@ pub use app::{
 pub use build::{BuildOrder, BuildOrders, BuildSecret};
 pub use compose_file::{ComposeFile, EnvFileRef};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
-pub use environment::{Environment, Placement, Profile, TIMEOUT};
+pub use environment::{Environment, OnLost, Placement, Profile, TIMEOUT};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
 #[cfg(test)]

@@ -40,6 +40,7 @@ impl Bench {
                 backup: true,
                 allow_network_root: false,
                 recover_at_boot: false,
+                on_lost: Default::default(),
                 timeout: crate::model::TIMEOUT,
             },
             directory,

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Kind, SOON, Shop, id_of};
-use crate::support::{Act, Ended, Web, alive, mentioning, needs, until};
+use crate::support::{Act, Ended, Running, Web, alive, mentioning, needs, until};
 
 /// A run that was cancelled after its start; returns the result with which the host ended it.
 #[track_caller]
@@ -212,5 +212,61 @@ fn a_cancel_of_a_rollback_on_its_way_changes_nothing_however_often_it_comes() {
     let ended = run.wait().exits(4);
     ended.says(&["going back already; a cancel changes nothing"]);
     assert_eq!(ended.result()["outcome"], "rolled_back");
+    assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
+}
+
+/// Kills the runner, and waits until the host says that it is lost.
+fn until_lost(shop: &Shop, run: Running) -> String {
+    let id = id_of(&run.events_so_far());
+    run.signal_group(Signal::KILL);
+    drop(run);
+    let is_lost = || shop.host_log(&id).iter().any(|event| event["code"] == "runner.lost");
+    until(3 * SOON, "the runner to be lost", is_lost);
+    id
+}
+
+#[test]
+fn a_deployment_whose_runner_is_lost_goes_on_or_goes_back_as_on_lost_says() {
+    needs!("docker");
+    let rollback = || {
+        let shop = Shop::with("health: {timeout: 6s}", ", on_lost: rollback");
+        shop.deploy(Kind::good("1.0.0")).exits(0);
+        let id = until_lost(&shop, shop.begin_held(Kind::good("1.1.0"), &["compose", "up"]));
+        let result = shop.host_result(&id);
+        assert_eq!((&result["outcome"], &result["exit_code"]), (&"cancelled".into(), &8.into()));
+        assert!(
+            result["errors"][0]["message"].as_str().is_some_and(|text| text.contains("on_lost")),
+            "{result}"
+        );
+        is_back(&shop, "1.0.0");
+    };
+    let goes_on = || {
+        let shop = Shop::new();
+        let id = until_lost(&shop, shop.begin_held(Kind::good("1.0.0"), &["compose", "up"]));
+        shop.shim.release();
+        assert_eq!(shop.host_result(&id)["outcome"], "succeeded");
+        assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(rollback);
+        scope.spawn(goes_on);
+    });
+}
+
+#[test]
+fn a_cancel_while_an_earlier_deployment_is_ended_first_starts_nothing_and_lets_that_end() {
+    needs!("docker");
+    let shop = Shop::new();
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let id = super::death::orphaned(&shop, Kind::good("1.1.0"));
+    let before = shop.shim.count(&["compose", "up"]);
+    shop.shim.on_first(1, &["compose", "up"], &Act::Hold);
+    let run = shop.begin(Kind::good("1.2.0"));
+    shop.until_called(&["compose", "up"], before);
+    run.signal(Signal::TERM);
+    run.wait().exits(8).says(&["cancelled before anything was started; nothing was touched"]);
+    shop.shim.release();
+    assert_eq!(shop.host_result(&id)["outcome"], "rolled_back");
+    shop.is_settled();
     assert_eq!(shop.answers().as_deref(), Some("1.0.0"));
 }

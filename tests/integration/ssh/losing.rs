@@ -179,7 +179,8 @@ fn a_host_that_stays_out_of_reach_is_exit_11_and_can_be_followed_later() {
     let (mut stand, deploy) = held_in_the_switch(&shim, "gone");
     stand.sshd.stop();
     let lost = deploy.wait().exits(11);
-    lost.says(&["contact to the host was lost", "goes on", "--deployment-id gone", "ffe-deploy status"]);
+    lost.says(&["contact to the host was lost", "goes on", "--deployment-id gone"]);
+    lost.says(&["follow it with `ffe-deploy status staging --project-root ", " --follow`"]);
     assert_eq!(
         (&lost.result()["outcome"], &lost.events.last().unwrap()["final"]),
         (&"lost".into(), &false.into())
@@ -191,6 +192,20 @@ fn a_host_that_stays_out_of_reach_is_exit_11_and_can_be_followed_later() {
     let followed = stand.start("1.0.0", &["--deployment-id", "gone"]).wait().exits(0);
     assert_same_as_on_the_host(&followed.events, &stand, "gone");
     assert_eq!(stand.version(), "1.0.0");
+}
+
+#[test]
+fn a_cancel_that_meets_a_lost_connection_is_delivered_over_the_next_one() {
+    needs!("docker", "sshd");
+    let shim = Shim::docker();
+    let (stand, deploy) = held_in_the_switch(&shim, "again");
+    stand.sshd.cut_sessions();
+    deploy.signal(Signal::TERM);
+    let ended = deploy.wait().exits(8);
+    ended.says(&["lost sight of the deployment", "asked to stop", "the host has acknowledged"]);
+    assert_eq!(ended.result()["outcome"], "cancelled");
+    shim.release();
+    left_behind(&stand);
 }
 
 #[test]
