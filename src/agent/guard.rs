@@ -194,7 +194,7 @@ pub(super) fn guard() -> io::Result<()> {
         out.flush()?;
     }
     let_go()?;
-    let _ended = watch(&mut order)?;
+    let _ended = watch(&mut order, run_worker)?;
     Ok(())
 }
 
@@ -206,7 +206,11 @@ fn let_go() -> io::Result<()> {
     Ok(())
 }
 
-fn watch(order: &mut Order) -> io::Result<ExitStatus> {
+/// Lets a worker carry an order out, and replaces it by one in recovery when it dies.
+pub(super) fn watch(
+    order: &mut Order,
+    mut run_worker: impl FnMut(&Order) -> io::Result<ExitStatus>,
+) -> io::Result<ExitStatus> {
     let mut ended = run_worker(order)?;
     for _ in 0..REPLACEMENTS {
         let in_vain = [LEASE_TAKEN, UNENDED].map(i32::from);

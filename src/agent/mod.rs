@@ -16,6 +16,8 @@ mod newer;
 mod order;
 pub mod protocol;
 mod query;
+#[cfg(test)]
+mod schedules;
 mod staging;
 mod watch;
 mod way;

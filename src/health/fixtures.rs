@@ -76,14 +76,14 @@ pub(super) fn check(name: &str, probe: Probe, timeout: Duration) -> Check {
 }
 
 /// A project of our own on the real engine; everything in it is removed on drop.
-pub(super) struct Engine {
-    pub(super) docker: Docker,
-    pub(super) project: String,
+pub(crate) struct Engine {
+    pub(crate) docker: Docker,
+    pub(crate) project: String,
 }
 
 impl Engine {
     /// Connects; without an engine the test ends early and aloud, or fails where `FFE_TEST_REQUIRE` names docker.
-    pub(super) async fn connect() -> Option<Self> {
+    pub(crate) async fn connect() -> Option<Self> {
         let docker = match Docker::connect().await {
             Ok(docker) => docker,
             Err(error) => {

@@ -10,7 +10,7 @@ mod command;
 mod container;
 mod explain;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod http;
 mod interpolate;
 mod plan;

@@ -159,6 +159,10 @@ impl Compose {
     /// # Errors
     /// Neither starts, or only v1 is there; nothing was touched.
     pub async fn detect() -> Result<Self, ComposeError> {
+        #[cfg(test)]
+        if super::simulated::world().is_some() {
+            return Ok(Self::supposed());
+        }
         Detector { path: None, deadline: DETECTION }.detect().await
     }
 
@@ -203,6 +207,10 @@ impl Compose {
     /// # Errors
     /// A file is missing, or Compose refuses the model; its words are harmless, and what `redactor` knows is redacted.
     pub async fn config(&self, call: &Call<'_>, redactor: &Redactor) -> Result<ComposeModel, ComposeError> {
+        #[cfg(test)]
+        if super::simulated::world().is_some() {
+            return super::simulated::model(call);
+        }
         for file in call.files {
             if !call.project_directory.join(file).is_file() {
                 return Err(ComposeError::FileMissing { file: file.display().to_string() });

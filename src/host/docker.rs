@@ -105,6 +105,9 @@ pub struct InUse {
 #[derive(Clone)]
 pub struct Docker {
     client: bollard::Docker,
+    /// The made-up engine of a unit test, instead of the other end of `client`.
+    #[cfg(test)]
+    world: Option<super::simulated::World>,
 }
 
 impl Docker {
@@ -113,6 +116,13 @@ impl Docker {
     /// # Errors
     /// Nothing listens, the user may not, or the context is not a unix socket.
     pub async fn connect() -> Result<Self, DockerError> {
+        #[cfg(test)]
+        if let Some(world) = super::simulated::world() {
+            world.asked()?;
+            let client =
+                bollard::Docker::connect_with_http("http://127.0.0.1:1", 1, bollard::API_DEFAULT_VERSION);
+            return Ok(Self { client: client.map_err(api("connect"))?, world: Some(world) });
+        }
         let host = engine_host();
         let Some(path) = host.strip_prefix("unix://") else {
             return Err(DockerError::NotLocal { host });
@@ -121,7 +131,11 @@ impl Docker {
         let client = bollard::Docker::connect_with_unix(path, TIMEOUT_S, bollard::API_DEFAULT_VERSION)
             .map_err(|source| DockerError::Api { what: "connect", source })?;
         client.ping().await.map_err(|_| DockerError::NotRunning { host })?;
-        Ok(Self { client })
+        Ok(Self {
+            client,
+            #[cfg(test)]
+            world: None,
+        })
     }
 
     /// Asks whether the engine is there.
@@ -129,6 +143,10 @@ impl Docker {
     /// # Errors
     /// It does not answer within 5 s.
     pub async fn answers(&self) -> Result<(), DockerError> {
+        #[cfg(test)]
+        if let Some(world) = &self.world {
+            return world.asked();
+        }
         match tokio::time::timeout(PATIENCE, self.client.ping()).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(DockerError::NotRunning { host: engine_host() }),
@@ -146,6 +164,10 @@ impl Docker {
     /// # Errors
     /// The engine does not answer.
     pub async fn containers(&self, project: &str) -> Result<Vec<ContainerFacts>, DockerError> {
+        #[cfg(test)]
+        if let Some(world) = &self.world {
+            return world.asked().map(|()| world.containers(project));
+        }
         let label = format!("{}={project}", labels::COMPOSE_PROJECT);
         let found = self.list(Some(label)).await?;
         Ok(found
@@ -191,6 +213,10 @@ impl Docker {
     /// # Errors
     /// The engine does not answer, or the log driver cannot be read.
     pub async fn logs(&self, id: &str, tail: usize) -> Result<Vec<String>, DockerError> {
+        #[cfg(test)]
+        if self.world.is_some() {
+            return Ok(Vec::new());
+        }
         let options =
             LogsOptions { stdout: true, stderr: true, tail: tail.to_string(), ..Default::default() };
         let mut chunks = self.client.logs(id, Some(options));
@@ -209,6 +235,10 @@ impl Docker {
     /// # Errors
     /// The engine does not answer.
     pub async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, DockerError> {
+        #[cfg(test)]
+        if let Some(world) = &self.world {
+            return world.asked().map(|()| world.image(reference));
+        }
         let found = self.client.inspect_image(reference).await;
         Ok(found_or_none(found).map_err(api("inspect an image"))?.map(image_facts))
     }
@@ -231,6 +261,10 @@ impl Docker {
     /// # Errors
     /// The engine does not answer.
     pub async fn in_use(&self) -> Result<InUse, DockerError> {
+        #[cfg(test)]
+        if let Some(world) = &self.world {
+            return world.asked().map(|()| world.in_use());
+        }
         let options = ListContainersOptions { all: true, ..Default::default() };
         let found = self.client.list_containers(Some(options)).await.map_err(api("list containers"))?;
         let mut used = InUse::default();
@@ -275,6 +309,10 @@ static UNANSWERED: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many questions nobody answered so far: the daemon was away when that number has grown.
 pub fn unanswered() -> u64 {
+    #[cfg(test)]
+    if let Some(world) = super::simulated::world() {
+        return world.unanswered();
+    }
     UNANSWERED.load(Ordering::Relaxed)
 }
 

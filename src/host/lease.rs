@@ -16,6 +16,9 @@ use super::atomic::{self, WriteError};
 use super::seam;
 use crate::model::{DeploymentId, Requester};
 
+/// Shortest wait for somebody who only asks. The simulation has none of them, and thousands who find a lease taken.
+const LOOK: Duration = if cfg!(test) { Duration::from_micros(10) } else { Duration::from_millis(10) };
+
 /// Who holds a lease, as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -83,7 +86,7 @@ pub fn is_free(path: &Path) -> bool {
 /// Locks the file. Somebody who only asks whether it is free holds it for microseconds: that is waited out.
 fn lock(file: &File) -> bool {
     (0..5).any(|attempt| {
-        std::thread::sleep(Duration::from_millis(attempt * 10));
+        std::thread::sleep(attempt * LOOK);
         flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
     })
 }

@@ -23,4 +23,6 @@ pub mod memory_file;
 pub mod process;
 pub mod queue;
 pub mod seam;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod startup;

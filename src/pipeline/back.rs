@@ -122,28 +122,10 @@ impl Run {
         self.emitter.emit(here!(), super::run::stage_finished(Stage::RolledBack, outcome, reason, began));
     }
 
-    /// Applies a release of before and verifies it as a deploy does. A daemon that goes away meanwhile is waited for.
+    /// Applies a release of before and verifies it as a deploy does.
     async fn put_back(&self, back: &Back<'_>) -> Result<Done<HealthReport>, Stop> {
-        let mut interrupted = back.interrupted;
-        for _ in 1..TRIES {
-            let seen = docker::unanswered();
-            let done = self.put_back_once(back.to, interrupted).await;
-            if done.is_ok() || !self.has_lost_daemon(seen).await {
-                return self.is_back(back, done?);
-            }
-            interrupted = true;
-        }
-        let report = self.put_back_once(back.to, interrupted).await?;
-        self.is_back(back, report)
-    }
-
-    async fn put_back_once(&self, before: &Release, interrupted: bool) -> Result<HealthReport, Stop> {
-        self.wait_for_daemon().await?;
-        let ready = self.ready(before.clone()).await?;
-        self.establish(&ready, Side::Before, interrupted).await
-    }
-
-    fn is_back(&self, back: &Back<'_>, report: HealthReport) -> Result<Done<HealthReport>, Stop> {
+        let ready = self.ready(back.to.clone()).await?;
+        let report = self.establish(&ready, Side::Before, back.interrupted).await?;
         self.make_current(&back.to.id, None)?;
         let failed = back.from.and_then(|id| self.executor.load(id).ok());
         self.tell_untouched(back.to, failed.as_ref());
@@ -155,11 +137,31 @@ impl Run {
         docker::unanswered() != seen || self.executor.docker.answers().await.is_err()
     }
 
-    /// Makes what runs this release, no container less or more, and asks it.
+    /// Makes what runs this release, no container less or more, and asks it. A daemon that goes away meanwhile is waited
+    /// for.
     ///
     /// # Errors
     /// It cannot be applied, or is not healthy.
     pub(super) async fn establish(
+        &self,
+        ready: &Ready,
+        side: Side,
+        mut interrupted: bool,
+    ) -> Result<HealthReport, Stop> {
+        for _ in 1..TRIES {
+            self.wait_for_daemon().await?;
+            let seen = docker::unanswered();
+            let done = self.establish_once(ready, side, interrupted).await;
+            if done.is_ok() || !self.has_lost_daemon(seen).await {
+                return done;
+            }
+            interrupted = true;
+        }
+        self.wait_for_daemon().await?;
+        self.establish_once(ready, side, interrupted).await
+    }
+
+    async fn establish_once(
         &self,
         ready: &Ready,
         side: Side,
@@ -182,12 +184,7 @@ impl Run {
 
     /// The first deployment ever has nothing to go back to: its containers stay, stopped, for inspection.
     pub(super) async fn stop_first(&self, project: &str, stop: &Stop, ending: &mut Ending) {
-        let stopped = async {
-            let found = self.calm(project).await?;
-            let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
-            Ok::<(), Stop>(self.executor.stop(&ids).await?)
-        };
-        if let Err(error) = stopped.await {
+        if let Err(error) = self.stop_all(project).await {
             ending.unended = error.is_no_daemon();
             ending.errors.push(error.failure());
         }
@@ -198,6 +195,20 @@ impl Run {
             "there is no earlier release to go back to; the containers were stopped and kept: \
              look at them with `docker ps -a --filter label=com.docker.compose.project={project}`, mend the cause, and deploy again"
         ));
+    }
+
+    /// Stops what there is. A daemon that went away meanwhile has started again what a restart policy wants.
+    async fn stop_all(&self, project: &str) -> Result<(), Stop> {
+        let mut stopped = Ok(());
+        for _ in 0..TRIES {
+            let found = self.calm(project).await?;
+            let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
+            stopped = self.executor.stop(&ids).await;
+            if stopped.is_ok() {
+                break;
+            }
+        }
+        Ok(stopped?)
     }
 
     /// Changes the journal where the host is worse off without the change that follows than without that word.

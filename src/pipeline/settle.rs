@@ -15,7 +15,7 @@ use crate::model::compose::ComposeModel;
 use crate::model::{ContainerFacts, ContainerState};
 
 /// Time between two looks at what a dead client's orders still bring about.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 250 });
 /// Most of these looks: a minute.
 const LOOKS: usize = 240;
 /// How often is settled again what came meanwhile.
