@@ -17,6 +17,7 @@ use crate::model::{ContainerFacts, ContainerState, labels};
 
 /// It does not end when it is told to, so that there is time to kill whoever told it.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 1; done";
+const WILLING: &str = "trap 'exit 0' TERM; while :; do sleep 1; done";
 const SOON: Duration = Duration::from_secs(60);
 
 /// One order.
@@ -52,15 +53,15 @@ const STORIES: [&[Deed]; 6] = [
 
 /// Writes the compose file of a release: `web` differs in each, the third has no `db`.
 fn write_file(directory: &Path, image: &str, release: u32) -> PathBuf {
-    let service = |of: u32| {
+    let service = |of: u32, script: &str| {
         serde_json::json!({
-            "image": image, "command": ["/bin/sh", "-c", STUBBORN], "stop_grace_period": "2s",
+            "image": image, "command": ["/bin/sh", "-c", script], "stop_grace_period": "2s",
             "restart": "unless-stopped", "labels": { RELEASE: of.to_string() },
         })
     };
-    let mut services = serde_json::json!({ "web": service(release) });
+    let mut services = serde_json::json!({ "web": service(release, STUBBORN) });
     if release != 3 {
-        services["db"] = service(1);
+        services["db"] = service(1, WILLING);
     }
     let path = directory.join(format!("{release}.json"));
     fs::write(&path, serde_json::json!({ "services": services }).to_string().replace('$', "$$")).unwrap();

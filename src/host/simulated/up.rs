@@ -126,7 +126,11 @@ impl State {
                 Ok(())
             }
             Step::Remove(id) => self.remove(&id, false),
-            Step::Kill(id) => self.remove(&id, true),
+            Step::Kill(id) => {
+                // `rm --force` of one that is not there is no error (tried).
+                self.remove(&id, true).ok();
+                Ok(())
+            }
             Step::Rename(id, name) => self.rename(&id, &name),
             Step::Start(id) => self.start(&id),
             Step::Fail(error) => Err(error),
