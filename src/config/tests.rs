@@ -127,7 +127,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         ),
         (
             "deploy/environments.yaml",
-            "environments:\n  staging:\n    hots: x\n    port: 0\n    become: yes\n    on_lost: continue\n",
+            "environments:\n  staging:\n    hots: x\n    port: 0\n    become: yes\n    on_lost: stop\n",
         ),
     ]);
     let text = project.problems("staging", &[]);
@@ -146,7 +146,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         "deploy/environments.yaml:3:5: `environments.staging.hots` is not a known key",
         "`environments.staging.port` has the wrong value; found: `0`; accepted: a number from 1 to 65535",
         "`environments.staging.become` has the wrong value; found: `yes`; accepted: sudo, no",
-        "`environments.staging.on_lost` is not built yet",
+        "`environments.staging.on_lost` has the wrong value; found: `stop`; accepted: continue, rollback",
     ] {
         assert!(text.contains(expected), "{expected}\n---\n{text}");
     }
