@@ -79,7 +79,7 @@ struct Now {
 
 impl Now {
     fn read() -> Self {
-        Self { instant: Instant::now(), time: Timestamp::now() }
+        Self { instant: Instant::now(), time: crate::host::clock::wall() }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::support::{
 pub(super) const SOON: Duration = Duration::from_secs(120);
 /// Releases that are kept: few, so that each deployment has something to take away.
 const KEPT: usize = 2;
+/// Points of a recovery among which the second death goes round.
+const RECOVERY: usize = 16;
 
 /// What is done while something dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(super) enum Layout {
 pub(super) enum Series {
     /// The worker; its guard starts another.
     Worker,
+    /// The worker, and then the one that recovers, at some point of its own; the guard starts a third.
+    Twice,
     /// Worker, guard and runner; the next deployment ends it, or `recover`, in turns.
     Both,
 }
@@ -227,17 +231,23 @@ impl Bench {
         let (words, old, new) = self.words();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let trace = self.host.dir().join(format!("trace-{number}"));
-        let (place, file) = (format!("worker:{point}"), trace.display().to_string());
+        let file = trace.display().to_string();
+        let again = if series == Series::Twice {
+            format!(",recovery:{}", 1 + number % RECOVERY)
+        } else {
+            String::new()
+        };
+        let place = format!("worker:{point}{again}");
         // What runs is to come half-way.
         let later = if point.contains("(running)") && number.is_multiple_of(2) { "300" } else { "0" };
-        let variable = if series == Series::Worker { "FFE_FAULT_KILL_AT" } else { "FFE_FAULT_STOP_AT" };
+        let variable = if series == Series::Both { "FFE_FAULT_STOP_AT" } else { "FFE_FAULT_KILL_AT" };
         let variables =
             [("FFE_FAULT_TRACE", file.as_str()), (variable, &place), ("FFE_FAULT_AFTER_MS", later)];
         let mut run = self.spawn(&words, &variables);
         let id = id_of(&mut run);
         let done = trace.with_file_name(format!("trace-{number}.done"));
         let ended = match series {
-            Series::Worker => Some(run.wait()),
+            Series::Worker | Series::Twice => Some(run.wait()),
             Series::Both => self.kill_all(run, &trace, &done),
         };
         let ended = ended.map(|run| {

@@ -4,7 +4,7 @@
 //! The places are those that a build with fault injection announces (`src/host/seam.rs`). One deployment is traced, then
 //! each of its points is taken in turn. By default that is the walk of a good release on a root, with the worker killed;
 //! `scripts/full/crash-points` says by variables what else: `FFE_CRASH_WALK` (good, bad, first, rollback),
-//! `FFE_CRASH_LAYOUT` (root, in-place), `FFE_CRASH_SERIES` (worker, both), `FFE_CRASH_POINT` (only this one) and
+//! `FFE_CRASH_LAYOUT` (root, in-place), `FFE_CRASH_SERIES` (worker, twice, both), `FFE_CRASH_POINT` (only this one) and
 //! `FFE_CRASH_TABLE` (a file for the results).
 
 mod bench;
@@ -47,8 +47,9 @@ impl Plan {
             },
             series: match word("FFE_CRASH_SERIES").as_str() {
                 "" | "worker" => Series::Worker,
+                "twice" => Series::Twice,
                 "both" => Series::Both,
-                other => panic!("FFE_CRASH_SERIES is `{other}`: worker, both"),
+                other => panic!("FFE_CRASH_SERIES is `{other}`: worker, twice, both"),
             },
         }
     }
