@@ -42,5 +42,5 @@ build_with_faults() {
     aside=$(target_dir)/fault-injection
     cargo build --locked --bins --features fault-injection
     mkdir -p "$aside"
-    cp "$(target_dir)/$(host_triple)/debug/"ffe-{deploy,agent} "$aside/"
+    cp --remove-destination "$(target_dir)/$(host_triple)/debug/"ffe-{deploy,agent} "$aside/"
 }
