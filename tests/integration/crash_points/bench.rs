@@ -168,8 +168,10 @@ impl Bench {
             Walk::First => self.begin_anew(),
             Walk::Good | Walk::Bad if self.good.is_empty() => (0..=KEPT).for_each(|_| self.deploy()),
             Walk::Good | Walk::Bad => {}
-            Walk::Rollback if self.good.len() < 2 => (self.good.len()..2).for_each(|_| self.deploy()),
-            Walk::Rollback => {}
+            Walk::Rollback if self.good.is_empty() => (0..2).for_each(|_| self.deploy()),
+            // Nobody goes back to a release that could not be gone back to, or that somebody went back from: a new one
+            // makes the one that runs now the one before.
+            Walk::Rollback => self.deploy(),
         }
     }
 
@@ -210,8 +212,8 @@ impl Bench {
     fn has_become(&mut self, version: Option<u32>) {
         let Some(version) = version else { return };
         match self.walk {
-            // Nobody goes back twice to what somebody went back from.
-            Walk::Rollback => self.good.retain(|other| *other <= version),
+            // What somebody went back from is not there to go back to.
+            Walk::Rollback if self.good.contains(&version) => self.good.retain(|other| *other <= version),
             _ if self.good.last() != Some(&version) => self.good.push(version),
             _ => {}
         }
@@ -254,7 +256,6 @@ impl Bench {
             let code = run.code;
             run.exits(code)
         });
-        let happened = done.is_file();
         let what = format!(
             "killed at `{point}` in {:?}, {:?}: {}",
             self.walk,
@@ -262,33 +263,34 @@ impl Bench {
             ended.as_ref().map(Ended::told).unwrap_or_default()
         );
         let mut told = String::new();
-        if series == Series::Both && happened {
+        if series == Series::Both {
             told = self.end_by_hand(number, &what);
         }
         let state = invariants::check(self, &id, old, new, &what);
+        assert!(done.is_file(), "it was not reached: {what}");
         assert!(series == Series::Both || state.outcome != "not begun", "no last word of {id}: {what}");
         self.has_become(state.version);
         // Whatever came of it, the next deployment needs no repair.
         if self.walk == Walk::First || state.version.is_none() {
             self.deploy();
         }
-        let not = if happened { "" } else { " (not reached)" };
         let runs = match state.version {
             None => "nothing",
             Some(version) if version == new => "new",
             Some(version) if Some(version) == old => "old",
             Some(_) => "newer",
         };
-        format!("{runs}\t{}{told}{not}", state.outcome)
+        format!("{runs}\t{}{told}", state.outcome)
     }
 
     /// Waits until the worker stands still at its point, and kills runner, guard and worker, in this order.
     fn kill_all(&self, mut run: Running, trace: &Path, done: &Path) -> Option<crate::support::Run> {
         let stands = within(SOON, || {
-            if run.has_ended() {
-                return Some(false);
-            }
-            (done.is_file() && mentioning(trace).into_iter().any(is_stopped)).then_some(true)
+            let ours = mentioning(trace);
+            // The runner may end before the last points of the worker.
+            let has_ended = run.has_ended() && !ours.iter().any(|pid| alive(*pid));
+            let stands = done.is_file() && ours.into_iter().any(is_stopped);
+            (stands || has_ended).then_some(stands)
         });
         match stands {
             Some(false) => Some(run.wait()),
