@@ -56,7 +56,7 @@ pub(super) enum Series {
 ///
 /// # Panics
 /// They are missing, and `FFE_TEST_REQUIRE` lists `fault-injection`.
-pub(super) fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let usual = Path::new(env!("CARGO_BIN_EXE_ffe-deploy"));
     // <target>/<triple>/<profile>/ffe-deploy
     let program = usual.ancestors().nth(3)?.join("fault-injection/ffe-deploy");
@@ -66,7 +66,7 @@ pub(super) fn programs() -> Option<PathBuf> {
     let required = std::env::var("FFE_TEST_REQUIRE").unwrap_or_default();
     let how = format!("{} is missing: scripts/test builds it", program.display());
     assert!(!required.split(',').any(|name| name.trim() == "fault-injection"), "{how}");
-    eprintln!("SKIPPED the crash points: {how}");
+    eprintln!("SKIPPED what needs fault injection: {how}");
     None
 }
 

@@ -11,6 +11,7 @@ mod bench;
 mod invariants;
 mod points;
 
+pub(crate) use bench::programs;
 use std::fs::File;
 use std::io::Write;
 

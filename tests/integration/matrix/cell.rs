@@ -38,6 +38,7 @@ pub(super) fn run(stand: &mut Stand, cell: Cell) -> Row {
     let before = stand.answers().expect("the release before answers");
     let counted = written(stand);
     let counter = Counter::start(stand.address(), counted);
+    stand.use_wrong_clock(cell.fault == Fault::ClockJumps);
     let version = stand.write(Manner::Held(cell.at));
     stand.hold(cell.at, &version);
     let id = format!("{}-{version}", cell.name());

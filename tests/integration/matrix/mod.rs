@@ -1,7 +1,7 @@
 //! The fault matrix: everything that can go wrong, in every stage of a deployment to a host over SSH, and each time the
 //! app ends healthy on one release, and the next deployment succeeds.
 //!
-//! The short run has a cell for each fault, on four machines side by side. `scripts/test --full faults` runs them all, with
+//! The short run has a cell for each fault, on machines side by side. `scripts/test --full faults` runs them all, with
 //! a directory for what comes of them in FFE_FAULTS, and writes the table of docs/reliability.md.
 
 mod cell;
@@ -12,6 +12,7 @@ mod stand;
 use plan::{At, Cell, Fault};
 use stand::Stand;
 
+use crate::crash_points::programs;
 use crate::support::needs;
 
 /// Runs these on one machine, one after the other.
@@ -52,6 +53,15 @@ fn a_deployment_survives_whatever_happens_to_its_host() {
         (Fault::MachineKilled, At::Verifying),
         (Fault::DiskFull, At::Verifying),
     ]);
+}
+
+/// With a build whose wall clock can be wrong.
+#[test]
+fn a_deployment_waits_by_no_clock_that_jumps() {
+    needs!("machine", "docker-registry");
+    if programs().is_some() {
+        run_all(&[(Fault::ClockJumps, At::Verifying)]);
+    }
 }
 
 #[test]

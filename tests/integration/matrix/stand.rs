@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::plan::At;
+use crate::crash_points::programs;
 use crate::support::{
     Act, Front, Host, Machine, Project, Registry, Run, Running, Web, base_image, request_at, shop_binary,
     until,
@@ -26,6 +27,8 @@ pub(super) struct Stand {
     gate: Web,
     registry: Registry,
     front: Front,
+    /// The build that is used.
+    program: PathBuf,
     /// Number of the next release.
     next: u32,
     /// Calls of docker, of the kind that is to be held, that there were before.
@@ -50,7 +53,8 @@ impl Stand {
         let root = machine.root_base();
         let text = format!("environments:\n  staging: {{root: '{}', backup: true}}\n", root.display());
         project.file("deploy/environments.yaml", text);
-        let mut stand = Self { machine, host, project, gate, registry, front, next: 1, called: 0 };
+        let mut stand =
+            Self { machine, host, project, gate, registry, front, program: usual(), next: 1, called: 0 };
         stand.write(Manner::Usual);
         stand.deploy().exits(0);
         stand
@@ -211,7 +215,16 @@ impl Stand {
         if !id.is_empty() {
             words.extend(["--deployment-id", id]);
         }
-        self.host.spawn(&self.project, &words)
+        self.host.spawn_build(&self.program, &self.project, &words)
+    }
+
+    /// Deploys from now on with the build whose clock can be wrong, or with the usual one.
+    pub(super) fn use_wrong_clock(&mut self, wrong: bool) {
+        self.machine.set_clock(0);
+        self.program = usual();
+        if wrong {
+            self.program = programs().expect("a build with fault injection: scripts/test makes it");
+        }
     }
 
     /// Root of the app, as the machine names it.
@@ -237,6 +250,10 @@ impl Stand {
         ask("/health")?;
         ask("/version")
     }
+}
+
+fn usual() -> PathBuf {
+    env!("CARGO_BIN_EXE_ffe-deploy").into()
 }
 
 /// A healthcheck that fails for long before it counts.

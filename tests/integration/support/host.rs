@@ -124,9 +124,14 @@ impl Host {
 
     /// Starts what [`Host::run`] runs.
     pub(crate) fn spawn(&self, project: &Project, arguments: &[&str]) -> Running {
+        self.spawn_build(Path::new(env!("CARGO_BIN_EXE_ffe-deploy")), project, arguments)
+    }
+
+    /// Starts another build of it.
+    pub(crate) fn spawn_build(&self, program: &Path, project: &Project, arguments: &[&str]) -> Running {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let log = self.dir().join(format!("events-{number}.jsonl"));
-        let mut command = self.command(env!("CARGO_BIN_EXE_ffe-deploy"));
+        let mut command = self.command(program);
         command.args(arguments).arg("--project-root").arg(project.path()).arg("--event-log").arg(&log);
         command.current_dir(self.dir());
         Running::start(command, log)
