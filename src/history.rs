@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::host::{atomic, seam};
@@ -20,6 +22,8 @@ use crate::model::{
 const LARGEST_RECORD: u64 = 4 * 1024 * 1024;
 /// How many names are tried when records of one millisecond meet.
 const NAMES_TRIED: i64 = 1000;
+/// Time in a name.
+const STAMP: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// Length of `YYYYMMDDTHHMMSS.mmmZ`.
 const STAMP_LENGTH: usize = 20;
 
@@ -64,8 +68,9 @@ pub fn write(directory: &Path, record: &HistoryRecord) -> Result<PathBuf, Histor
     atomic::make_directory(directory, 0o700).map_err(|error| failed(directory)(error.source))?;
     seam::about_to("write history/*.json");
     let mut file = written(directory, record).map_err(failed(directory))?;
+    let first = next_stamp(directory, record);
     for later in 0..NAMES_TRIED {
-        let path = directory.join(file_name(record, later));
+        let path = directory.join(file_name(record, first, later));
         seam::about_to("replace history/*.json");
         match file.persist_noclobber(&path) {
             Ok(_) => {
@@ -89,10 +94,21 @@ fn written(directory: &Path, record: &HistoryRecord) -> io::Result<tempfile::Nam
     Ok(file)
 }
 
-fn file_name(record: &HistoryRecord, later_ms: i64) -> String {
-    let time =
-        record.timestamp.checked_add(SignedDuration::from_millis(later_ms)).unwrap_or(record.timestamp);
-    format!("{}_{}_{}.json", record.app, record.env, time.strftime("%Y%m%dT%H%M%S.%3fZ"))
+fn file_name(record: &HistoryRecord, first: Timestamp, later_ms: i64) -> String {
+    let time = first.checked_add(SignedDuration::from_millis(later_ms)).unwrap_or(first);
+    format!("{}_{}_{}.json", record.app, record.env, time.strftime(STAMP))
+}
+
+/// Returns the record's time, or just after the youngest name there is, when the clock was set back since: readers tell by
+/// the names what came after what.
+fn next_stamp(directory: &Path, record: &HistoryRecord) -> Timestamp {
+    let prefix = format!("{}_{}_", record.app, record.env);
+    let youngest = names_in(directory, &prefix).unwrap_or_default().into_iter().max();
+    let stamp = youngest.as_deref().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".json"));
+    let youngest =
+        stamp.and_then(|stamp| DateTime::strptime(STAMP, stamp).ok()?.to_zoned(TimeZone::UTC).ok());
+    let after = youngest.and_then(|at| at.timestamp().checked_add(SignedDuration::from_millis(1)).ok());
+    after.map_or(record.timestamp, |after| after.max(record.timestamp))
 }
 
 /// Returns all records of this app and environment, newest first. What cannot be read becomes an entry that names it;
@@ -304,6 +320,22 @@ mod tests {
         record
     }
 
+    #[test]
+    fn a_record_of_a_clock_that_was_set_back_comes_after_those_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let year = 365 * 86_400;
+        for (second, release) in [(10 * year, "v1"), (0, "v2"), (1, "v3"), (-20 * year, "v4")] {
+            let path = write(directory.path(), &record(second, "deploy", None, release, Outcome::Succeeded))
+                .unwrap();
+            assert!(second > 0 || path.to_string_lossy().contains("dev_2036"), "{path:?}");
+        }
+        let entries = read_all(directory.path(), &"shop".parse().unwrap(), &"dev".parse().unwrap());
+        let versions: Vec<_> =
+            entries.iter().filter_map(|entry| Some(entry.record()?.version.as_str())).collect();
+        assert_eq!(versions, ["v4", "v3", "v2", "v1"]);
+        assert_eq!(rollback_candidate(&entries, Some(&"v4".parse().unwrap())).unwrap().as_str(), "v3");
+    }
+
     /// A made-up history: each step is written as `deploy v2`, `fail v2`, `rollback v1`, …
     struct Story(Vec<HistoryEntry>, Option<String>);
 
@@ -419,8 +451,8 @@ mod tests {
             record(1, "deploy", None, "v1", Outcome::Succeeded),
             record(2, "deploy", Some("v1"), "v2", Outcome::RolledBack),
         );
-        write(&dir, &new).unwrap();
         let path = write(&dir, &old).unwrap();
+        write(&dir, &new).unwrap();
         assert_eq!(path.file_name().unwrap(), "shop_dev_20260921T141321.000Z.json");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);

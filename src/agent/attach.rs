@@ -53,8 +53,8 @@ pub(super) type Served = Result<(), Refusal>;
 /// The runner does not speak the protocol.
 pub(super) async fn attach() -> Result<(), LinkError> {
     let mut link = Link::stdio();
-    link.greet(facts::host()).await?;
-    let job = link.job().await?;
+    let clock_ahead_s = link.greet(facts::host()).await?;
+    let job = Job { clock_ahead_s, ..link.job().await? };
     if let Err(Refusal { outcome, failure }) = serve(&mut link, job).await {
         reply(&Reply::Refused { outcome, failure });
     }
@@ -63,6 +63,7 @@ pub(super) async fn attach() -> Result<(), LinkError> {
 
 async fn serve(link: &mut Link, job: Job) -> Served {
     let layout = Layout::of(&job.app.name, &job.environment);
+    super::root::check(&job, &layout)?;
     if job.action == Action::Follow {
         return follow::whatever_runs(link, &job, &layout).await;
     }
@@ -160,7 +161,8 @@ impl<'a> Visit<'a> {
     /// Asks everything that can be asked without changing anything, and tells what was found.
     async fn look(&self, staged: Option<&Staged>, current: Option<Release>) -> Looked {
         let project_dir = staged.map(Staged::app).or_else(|| self.layout.in_place().map(Path::to_owned));
-        let looked = super::look::look(self.job, self.layout, project_dir.as_deref(), current).await;
+        let mut looked = super::look::look(self.job, self.layout, project_dir.as_deref(), current).await;
+        looked.findings.extend(facts::clock(self.job.clock_ahead_s));
         for finding in &looked.findings {
             self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }

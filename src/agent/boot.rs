@@ -36,6 +36,7 @@ pub(super) async fn prepare(job: &Job, layout: &Layout, emitter: &Emitter) {
     }
     let unit = Unit::of(layout.root(), &job.app.name, &job.environment.name);
     let installed = match (leave(layout), unit) {
+        _ if layout.agent_of_this_process().is_empty() => Err(vec![BootError::NoPrograms]),
         (Err(error), _) => Err(vec![BootError::Write(error)]),
         (_, Err(error)) => Err(vec![error]),
         (_, Ok(unit)) => unit.install().await,

@@ -75,17 +75,27 @@ pub(super) fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
     let job = layout.job(&order.job.deployment_id);
     atomic::make_directory(&job, 0o700)?;
     let log = job.join("guard.log");
-    let log_file = open_log(&log).map_err(WriteError::at(&log))?;
-    let mut child = Command::new(&program)
-        .arg("launch")
-        .env_clear()
-        .envs(environment())
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log_file)
-        .spawn()
-        .map_err(GuardError::Start)?;
+    open_log(&log).map_err(WriteError::at(&log))?;
+    let launch = |program: &Path| {
+        let log_file = open_log(&log)?;
+        Command::new(program)
+            .arg("launch")
+            .env_clear()
+            .envs(environment())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log_file)
+            .spawn()
+    };
+    let started = match launch(&program) {
+        // Where no program may run below the root (noexec), this one runs from where it is.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            std::env::current_exe().and_then(|this| launch(&this))
+        }
+        started => started,
+    };
+    let mut child = started.map_err(GuardError::Start)?;
     let handed = hand_over(&mut child, order);
     // The launcher ends at once; the guard is init's child by then.
     child.wait().map_err(GuardError::Start)?;

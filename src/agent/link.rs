@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::protocol::{self, Frame, FrameError, Greeting, HostFacts, PROTOCOL, Reply};
 use crate::event::{Event, Sink};
-use crate::model::Job;
+use crate::model::{Job, wall};
 use crate::text::{Redactor, harmless_json};
 
 /// Frames that may wait; the bundle is the only one that comes in numbers.
@@ -88,11 +88,11 @@ impl Link {
         self.frames.recv().await.map_or(Err(LinkError::Gone), |frame| Ok(frame?))
     }
 
-    /// Answers the greeting.
+    /// Answers the greeting; returns by how many seconds this clock is ahead of the runner's.
     ///
     /// # Errors
     /// The runner speaks another version of the protocol.
-    pub(super) async fn greet(&mut self, facts: HostFacts) -> Result<(), LinkError> {
+    pub(super) async fn greet(&mut self, facts: HostFacts) -> Result<i64, LinkError> {
         let Frame::Hello(payload) = self.next().await? else {
             return Err(LinkError::Unexpected { found: "another frame", wanted: "a greeting" });
         };
@@ -102,7 +102,7 @@ impl Link {
             return Err(LinkError::Unexpected { found: "another protocol version", wanted: "this agent's" });
         }
         reply(&Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into(), facts });
-        Ok(())
+        Ok(greeting.now.map_or(0, |now| wall().as_second() - now.as_second()))
     }
 
     /// Waits for the job.

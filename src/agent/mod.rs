@@ -16,6 +16,7 @@ mod newer;
 mod order;
 pub mod protocol;
 mod query;
+mod root;
 #[cfg(test)]
 mod schedules;
 mod staging;

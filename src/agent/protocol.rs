@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -76,6 +77,9 @@ pub struct Greeting {
     pub protocol: u32,
     /// Version of the program.
     pub version: String,
+    /// The runner's clock.
+    #[serde(default)]
+    pub now: Option<Timestamp>,
 }
 
 /// What the runner has done meanwhile.

@@ -81,6 +81,11 @@ fn take_lease(layout: &Layout, order: &Order) -> Result<Lease, u8> {
         }
         Err(error) => {
             let error = crate::executor::compose::ExecutorError::Write(error);
+            if !order.recover {
+                told(order, layout, Outcome::Aborted, error.report());
+                drop_staged(order);
+                return Err(0);
+            }
             Err(told_failed(order, layout, error.report()))
         }
     }

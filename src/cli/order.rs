@@ -201,6 +201,7 @@ impl Wish {
             bundle: Manifest::default(),
             options: self.options.clone(),
             requester: surroundings.requester(),
+            clock_ahead_s: 0,
         }
     }
 }

@@ -48,6 +48,9 @@ pub enum BootError {
     /// Neither tool is here.
     #[error("neither systemd nor `crontab` is there for this user")]
     NoWay,
+    /// The root's file system is mounted so.
+    #[error("programs may not run below the root (it is mounted `noexec`)")]
+    NoPrograms,
     /// A path that no unit can hold.
     #[error("the path of the root holds control characters")]
     Path,

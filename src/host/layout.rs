@@ -181,9 +181,11 @@ impl Layout {
         self.shared().join(format!(".env.{environment}"))
     }
 
-    /// Returns the id of the release that `current` names, when there is one.
+    /// Returns the id of the release that `current` names, when it is a link to one of ours.
     pub fn current_release(&self) -> Option<ReleaseId> {
         let target = std::fs::read_link(self.current()).ok()?;
+        // Whoever mends it by hand may write the whole path.
+        target.parent().filter(|above| *above == Path::new("releases") || *above == self.releases())?;
         target.file_name()?.to_str()?.parse().ok()
     }
 
@@ -270,5 +272,11 @@ mod tests {
         atomic::point(&layout.current(), Path::new("releases/deploy-1")).unwrap();
         atomic::point(&layout.current(), Path::new("releases/deploy-2")).unwrap();
         assert_eq!(layout.current_release().unwrap().as_str(), "deploy-2");
+        atomic::point(&layout.current(), &layout.releases().join("deploy-1")).unwrap();
+        assert_eq!(layout.current_release().unwrap().as_str(), "deploy-1");
+        for elsewhere in ["/srv/other/releases/deploy-1", "deploy-1", "releases", "releases/a/deploy-1"] {
+            atomic::point(&layout.current(), Path::new(elsewhere)).unwrap();
+            assert_eq!(layout.current_release(), None, "{elsewhere}");
+        }
     }
 }

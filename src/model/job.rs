@@ -41,6 +41,9 @@ pub struct Job {
     pub options: Options,
     /// Who asks.
     pub requester: Requester,
+    /// By how many seconds the host's clock is ahead of the runner's; the host finds it out.
+    #[serde(default)]
+    pub clock_ahead_s: i64,
 }
 
 impl Variables {
@@ -325,5 +328,6 @@ pub(crate) fn example_job() -> Job {
         bundle: Manifest::default(),
         options: Options::default(),
         requester: Requester::default(),
+        clock_ahead_s: 0,
     }
 }

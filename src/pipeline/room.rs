@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use super::journal;
 use super::run::Run;
 use super::stop::Stop;
+use jiff::{SignedDuration, Timestamp};
+
 use crate::backup;
 use crate::event::EventKind;
 use crate::executor::prune::{Choice, Facts, Pruned};
@@ -75,13 +77,19 @@ impl Run {
             Err(error) => return self.warn_of_room(&error.report().message),
         };
         let retention = self.job.app.backup.retention;
-        let pruned = backup::prune(&backup::surplus(&listed, retention, crate::host::clock::wall()));
+        let pruned = backup::prune(&backup::surplus(&listed, retention, self.earlier_clock()));
         for error in &pruned.failed {
             self.warn_of_room(&format!("{}: {}", error.path.display(), error.source));
         }
         if !pruned.archives.is_empty() {
             self.emitter.emit(here!(), told_of_backups(&pruned));
         }
+    }
+
+    /// The clock of this host, or the runner's when that is behind: one that jumped years ahead would make all backups old.
+    fn earlier_clock(&self) -> Timestamp {
+        let ahead = SignedDuration::from_secs(self.job.clock_ahead_s.max(0));
+        crate::host::clock::wall().checked_sub(ahead).unwrap_or(Timestamp::MIN)
     }
 
     fn warn_of_room(&self, what: &str) {

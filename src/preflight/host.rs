@@ -105,12 +105,8 @@ impl Room<'_> {
 fn root(subject: &Subject<'_>, place: &Path) -> Vec<Finding> {
     let shown = subject.root.display();
     let mut findings = Vec::new();
-    if let Some(owner) = foreign_owner(subject.root) {
-        findings.push(Finding::error(
-            "host.root",
-            format!("{shown} belongs to the user with uid {owner}, not to this one (uid {})", own_uid()),
-            "deploy as the user that owns it, or set another `root:` in environments.yaml",
-        ));
+    if let Some(foreign) = of_another_user(subject.root) {
+        findings.push(foreign);
     } else if let Err(cause) = access(place, Access::WRITE_OK | Access::EXEC_OK) {
         findings.push(Finding::error(
             "host.root",
@@ -129,6 +125,25 @@ fn root(subject: &Subject<'_>, place: &Path) -> Vec<Finding> {
         findings.push(Finding::passed("host.root", format!("{shown} is this user's to write")));
     }
     findings
+}
+
+/// `host.root` of a root that is there and belongs to somebody else.
+pub(super) fn of_another_user(root: &Path) -> Option<Finding> {
+    let (owner, shown) = (foreign_owner(root)?, root.display());
+    let name = name_of(owner).map(|name| format!("`{name}`, ")).unwrap_or_default();
+    Some(Finding::error(
+        "host.root",
+        format!("{shown} belongs to another user ({name}uid {owner}), not to this one (uid {})", own_uid()),
+        "deploy as the user that owns it, or set another `root:` in environments.yaml",
+    ))
+}
+
+/// Name of a user of this machine's own, from passwd(5).
+fn name_of(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut fields = users.lines().map(|line| line.split(':'));
+    let name = fields.find_map(|mut line| line.next().filter(|_| line.nth(1) == Some(&uid.to_string())))?;
+    Some(crate::text::harmless(name))
 }
 
 fn own_uid() -> u32 {

@@ -98,6 +98,11 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings
 }
 
+/// Returns the finding `host.root` of a root that is there and belongs to another user.
+pub fn of_another_user(root: &Path) -> Option<Finding> {
+    host::of_another_user(root)
+}
+
 /// Returns whether any finding stops the deployment.
 pub fn refuses(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)

@@ -16,7 +16,7 @@ use crate::agent::protocol::{
     self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply,
 };
 use crate::event::Event;
-use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest};
+use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest, wall};
 use crate::text::{Redactor, harmless};
 
 /// Longest line of a reply: answers are larger than events.
@@ -120,7 +120,8 @@ impl Session {
         let Channel { mut stdin, stdout, ending } = channel;
         let (sender, messages) = mpsc::channel(256);
         tokio::spawn(read(stdout, redactor, sender));
-        let greeting = Greeting { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into() };
+        let version = env!("CARGO_PKG_VERSION").into();
+        let greeting = Greeting { protocol: PROTOCOL, version, now: Some(wall()) };
         let sent = protocol::send(
             &mut stdin,
             &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?),

@@ -8,10 +8,10 @@ use super::{Kind, Shop, id_of};
 use crate::support::{needs, output};
 
 /// A small file system of its own; gone with this value.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(path: PathBuf, options: &str) -> Self {
+    pub(super) fn at(path: PathBuf, options: &str) -> Self {
         fs::create_dir_all(&path).expect("make a directory to mount on");
         output(Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&path));
         Self(path)

@@ -11,6 +11,7 @@ mod deadline;
 mod death;
 mod disk;
 mod follow;
+mod spoiled;
 mod text;
 mod verify;
 
