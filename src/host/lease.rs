@@ -18,6 +18,8 @@ use crate::model::{DeploymentId, Requester};
 
 /// Shortest wait for somebody who only asks. The simulation has none of them, and thousands who find a lease taken.
 const LOOK: Duration = if cfg!(test) { Duration::from_micros(10) } else { Duration::from_millis(10) };
+/// Its size is a multiple of this, which is what file systems give at a time.
+const BLOCK: usize = 4096;
 
 /// Who holds a lease, as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +60,12 @@ pub fn acquire(path: &Path, holder: &Holder) -> Result<Acquired, WriteError> {
     if !lock(&file) {
         return Ok(Acquired::Taken(read(&mut file)));
     }
-    let text = serde_json::to_vec_pretty(holder).unwrap_or_default();
+    let mut text = serde_json::to_vec_pretty(holder).unwrap_or_default();
+    // Always the same room, written over: a disk that is full in the meantime must not stop a recovery.
+    text.resize(text.len().next_multiple_of(BLOCK), b' ');
     seam::about_to("write the lease");
-    let written =
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.set_len(0)).and_then(|()| file.write_all(&text));
+    let written = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&text));
+    let written = written.and_then(|()| file.set_len(text.len() as u64));
     written.map_err(WriteError::at(path))?;
     Ok(Acquired::Held(Lease { _file: file }))
 }

@@ -154,6 +154,13 @@ impl Run {
         }
     }
 
+    /// Takes away what was being recorded when its worker died: half a release is none.
+    pub(super) fn discard_half_adopted(&self) {
+        let kept = self.layout.kept_releases().into_iter();
+        let adopted = kept.filter(|id| id.as_str().starts_with("adopted-"));
+        adopted.filter(|id| self.executor.load(id).is_err()).for_each(|id| self.discard(&id));
+    }
+
     /// An adopted release has no record in the history: it is what a first deploy of ours can go back to.
     pub fn adopted_before(&self, current: Option<&ReleaseId>) -> Option<ReleaseId> {
         let listed = fs::read_dir(self.layout.releases()).ok()?;

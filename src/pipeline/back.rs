@@ -152,13 +152,19 @@ impl Run {
             self.wait_for_daemon().await?;
             let seen = docker::unanswered();
             let done = self.establish_once(ready, side, interrupted).await;
-            if done.is_ok() || !self.has_lost_daemon(seen).await {
+            let stays_away = done.as_ref().is_err_and(Stop::is_no_daemon);
+            if done.is_ok() || stays_away || !self.has_lost_daemon(seen).await {
                 return done;
             }
             interrupted = true;
         }
         self.wait_for_daemon().await?;
-        self.establish_once(ready, side, interrupted).await
+        let done = self.establish_once(ready, side, interrupted).await;
+        if done.is_err() {
+            // Away again, it is what keeps this from being ended; back, the cause is another one.
+            self.wait_for_daemon().await?;
+        }
+        done
     }
 
     async fn establish_once(
@@ -167,19 +173,32 @@ impl Run {
         side: Side,
         interrupted: bool,
     ) -> Result<HealthReport, Stop> {
-        let release = &ready.release;
-        for _ in 0..ROUNDS {
-            self.settle(ready, side, interrupted).await?;
-            if side == Side::Before {
-                self.start_again(&release.project).await?;
-            }
-            self.executor.pin_again(release).await?;
-            self.executor.up(&ready.site, &ready.model, &[]).await?;
-            if !self.has_surplus(ready).await? {
-                break;
+        let mut may_try_again = interrupted;
+        for _ in 1..ROUNDS {
+            match self.apply_again(ready, side, interrupted).await {
+                // Something that was ordered by a dead client came in between, and has a name that is needed.
+                Err(stop) if !may_try_again || stop.is_no_daemon() => return Err(stop),
+                Err(_) => may_try_again = false,
+                Ok(()) if self.has_surplus(ready).await? => {}
+                Ok(()) => {
+                    let report = self.verify(ready, &ready.release.app.health, false).await?;
+                    if !self.has_surplus(ready).await? {
+                        return Ok(report);
+                    }
+                }
             }
         }
-        self.verify(ready, &release.app.health, false).await
+        self.apply_again(ready, side, interrupted).await?;
+        self.verify(ready, &ready.release.app.health, false).await
+    }
+
+    async fn apply_again(&self, ready: &Ready, side: Side, interrupted: bool) -> Result<(), Stop> {
+        self.settle(ready, side, interrupted).await?;
+        if side == Side::Before {
+            self.start_again(&ready.release.project).await?;
+        }
+        self.executor.pin_again(&ready.release).await?;
+        Ok(self.executor.up(&ready.site, &ready.model, &[]).await?)
     }
 
     /// The first deployment ever has nothing to go back to: its containers stay, stopped, for inspection.

@@ -148,6 +148,9 @@ impl Run {
         {
             self.discard(after);
         }
+        if entry.job.options.adopt.is_some() {
+            self.discard_half_adopted();
+        }
         backup::sweep(&self.executor.docker, &entry.project, &self.layout.backups()).await;
         self.emitter.enter(Stage::Failed);
         let before = self.current().ok().flatten();

@@ -39,9 +39,11 @@ impl Run {
             return self.aborted(stop);
         }
         let disturbed = applied.is_err() && self.has_lost_daemon(seen).await;
-        if disturbed {
-            // What comes next asks it, and says what is wrong when it stays away.
-            self.wait_for_daemon().await.ok();
+        if let (Err(stop), true) = (&applied, disturbed)
+            && let Err(away) = self.wait_for_daemon().await
+        {
+            let errors = vec![stop.failure(), away.failure()];
+            return Ending { unended: true, errors, ..Ending::of(Outcome::Failed) };
         }
         let services = self.services(target, &old).await;
         let verified = match applied {
