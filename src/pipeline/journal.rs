@@ -101,7 +101,7 @@ pub struct Entry {
     pub agent: String,
     /// The root that it is about, without symlinks.
     #[serde(default)]
-    pub root: PathBuf,
+    pub root: String,
     /// Id of the machine's start since which `children` count.
     #[serde(default)]
     pub boot: String,
@@ -240,7 +240,7 @@ pub fn read(path: &Path) -> Result<Option<Entry>, JournalError> {
             "`{}` in `{}` below {}",
             entry.job.app.name,
             entry.job.environment.name,
-            entry.root.display()
+            entry.root
         );
         return Err(JournalError::Foreign { path: path.to_owned(), whose });
     }
@@ -248,8 +248,8 @@ pub fn read(path: &Path) -> Result<Option<Entry>, JournalError> {
 }
 
 /// Returns the root in whose `state/` a journal lies, without symlinks.
-pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
-    fs::canonicalize(path.parent()?.parent()?).ok()
+pub(super) fn root_of(path: &Path) -> Option<String> {
+    Some(fs::canonicalize(path.parent()?.parent()?).ok()?.to_string_lossy().into_owned())
 }
 
 /// Writes what is about to happen; when this returns, it is on disk.
@@ -288,7 +288,7 @@ pub(super) fn example_entry() -> Entry {
         agent: "state/bin/0.1.0-00".into(),
         job: crate::model::example_job(),
         started_at: Timestamp::UNIX_EPOCH,
-        root: PathBuf::new(),
+        root: String::new(),
         boot: String::new(),
         phase: Phase::Switching,
         project: "shop".into(),

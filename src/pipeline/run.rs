@@ -1,7 +1,6 @@
 //! One run of the pipeline: what every part of it needs, how a stage is told, and the result in the making.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -120,7 +119,7 @@ impl Run {
             schema: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             agent: self.layout.agent_of_this_process(),
-            root: PathBuf::new(),
+            root: String::new(),
             boot: String::new(),
             job: self.job.without_secrets(),
             started_at: self.started_at,
