@@ -236,12 +236,8 @@ pub fn read(path: &Path) -> Result<Option<Entry>, JournalError> {
     let ours = root_of(path);
     // The first version of the format did not say its root.
     if entry.schema > 1 && ours.as_ref() != Some(&entry.root) {
-        let whose = format!(
-            "`{}` in `{}` below {}",
-            entry.job.app.name,
-            entry.job.environment.name,
-            entry.root
-        );
+        let whose =
+            format!("`{}` in `{}` below {}", entry.job.app.name, entry.job.environment.name, entry.root);
         return Err(JournalError::Foreign { path: path.to_owned(), whose });
     }
     Ok(Some(entry))
