@@ -38,7 +38,9 @@ impl Run {
         if let (Err(stop), false) = (&applied, self.has_switched()) {
             return self.aborted(stop);
         }
-        let disturbed = applied.is_err() && self.has_lost_daemon(seen).await;
+        // A daemon that is back at once is not seen to have been away: its tool failed, and that is all there is to see.
+        let tool_failed = matches!(&applied, Err(stop) if stop.failure().code == "docker.tool");
+        let disturbed = applied.is_err() && (tool_failed || self.has_lost_daemon(seen).await);
         if let (Err(stop), true) = (&applied, disturbed)
             && let Err(away) = self.wait_for_daemon().await
         {
