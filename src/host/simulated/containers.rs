@@ -194,7 +194,8 @@ impl State {
     /// The daemon is killed with everything that it runs, and started again, which takes a while. Programs that talk to it fail.
     pub(super) fn restart_daemon(&mut self) {
         let now = self.count;
-        self.away = 3 + self.lingers % 5;
+        // Never so short that whoever lost it finds it back when he asks: a daemon takes a second at least.
+        self.away = 12 + self.lingers % 5;
         self.stopping.clear();
         self.programs.iter_mut().for_each(up::Program::fail);
         for container in &mut self.containers {
