@@ -136,11 +136,12 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let label = format!("label=com.docker.compose.project={}", self.project);
-        let ids = docker(&["ps", "-aq", "--filter", &label], None);
-        if !ids.is_empty() {
-            let mut args = vec!["rm", "-f"];
-            args.extend(ids.lines());
-            docker(&args, None);
+        // Networks too, which an engine has a few dozen of at most: Compose makes one for a project.
+        for (list, remove) in [(["ps", "-a"], ["rm", "-f"]), (["network", "ls"], ["network", "rm"])] {
+            let ids = docker(&[&list[..], &["--quiet", "--filter", &label]].concat(), None);
+            if !ids.is_empty() {
+                docker(&remove.into_iter().chain(ids.lines()).collect::<Vec<_>>(), None);
+            }
         }
         docker(&["rmi", &self.project], None);
     }
