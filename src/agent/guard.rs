@@ -3,9 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
@@ -24,6 +29,8 @@ const READY: &str = "ready";
 pub(super) const LEASE_TAKEN: u8 = 75;
 /// Exit status of a worker that could not end what it found, for a reason that another one would find, too.
 pub(super) const UNENDED: u8 = 76;
+/// Longest wait for a guard to take its order.
+const TAKEN: Duration = Duration::from_secs(60);
 /// Longest wait for systemd to make a scope, and how often is looked.
 const SCOPE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
@@ -86,6 +93,7 @@ pub(super) fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log_file)
+            .process_group(0)
             .spawn()
     };
     let started = match launch(&program) {
@@ -96,18 +104,32 @@ pub(super) fn launch(layout: &Layout, order: &Order) -> Result<(), GuardError> {
         started => started,
     };
     let mut child = started.map_err(GuardError::Start)?;
-    let handed = hand_over(&mut child, order);
+    let handed = hand_over(&mut child, order, TAKEN);
+    if handed.is_err() {
+        // What hangs must not take the order later. A guard that has taken it is in a session of its own.
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        group.map(|group| kill_process_group(group, Signal::KILL).ok());
+    }
     // The launcher ends at once; the guard is init's child by then.
     child.wait().map_err(GuardError::Start)?;
     handed.map_err(GuardError::Start)
 }
 
-fn hand_over(child: &mut Child, order: &Order) -> io::Result<()> {
+fn hand_over(child: &mut Child, order: &Order, limit: Duration) -> io::Result<()> {
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     let mut stdin = child.stdin.take().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;
-    stdin.write_all(&serde_json::to_vec(order)?)?;
-    drop(stdin);
+    let order = serde_json::to_vec(order)?;
+    // A thread of its own: what hangs does not read.
+    let handing = std::thread::spawn(move || stdin.write_all(&order));
+    let limit = Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+    // The launcher's end is a signal to us.
+    let heard = retry_on_intr(|| poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit)))?;
+    if heard == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    // It has read all of it before it says anything, or has ended.
+    handing.join().map_err(|_| gone())??;
     let mut said = String::new();
     BufReader::new(stdout).read_line(&mut said)?;
     if said.trim() == READY { Ok(()) } else { Err(gone()) }
@@ -249,6 +271,23 @@ fn run_worker(order: &Order) -> io::Result<ExitStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guard_that_does_not_take_its_order_is_not_waited_for_for_ever() {
+        let order = Order { job: crate::model::example_job(), staged: None, compose: None, recover: false };
+        let start = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        };
+        let mut hangs = start("sleep 600");
+        let handed = hand_over(&mut hangs, &order, Duration::from_secs(1));
+        assert_eq!(handed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        hangs.kill().unwrap();
+        hangs.wait().unwrap();
+        let mut takes = start("cat >/dev/null; echo ready");
+        hand_over(&mut takes, &order, TAKEN).unwrap();
+        takes.wait().unwrap();
+    }
 
     #[test]
     fn a_scope_counts_only_when_the_program_runs_in_it() {

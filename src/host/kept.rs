@@ -24,6 +24,8 @@ const LAST_LINES: usize = 50;
 const LONGEST_LINE: u64 = 4096;
 /// How long its last words may take after its end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long its end may take that was asked for, before nobody waits for it any more.
+const ORDERLY: Duration = Duration::from_secs(10);
 /// By this variable GitHub's runner finds what to kill at the end of a job.
 const TRACKING: &str = "RUNNER_TRACKING_ID";
 
@@ -140,7 +142,8 @@ impl Kept {
     /// Ends it, and returns when it is gone. Its directory stays.
     pub async fn end(mut self) {
         self.let_go();
-        self.ended.wait_for(|progress| *progress == Progress::TidiedUp).await.ok();
+        let gone = self.ended.wait_for(|progress| *progress == Progress::TidiedUp);
+        tokio::time::timeout(ORDERLY, gone).await.ok();
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 
+use super::clock::Moment;
 use super::seam;
 
 /// Longest line of output that is kept; what is longer is cut and marked.
@@ -221,7 +222,7 @@ pub async fn run_unchecked(
         tokio::spawn(async move { stdin.write_all(&bytes).await.ok() });
     }
     let mut output = Output::default();
-    let ended = tokio::time::timeout(command.deadline, async {
+    let work = async {
         let out = child.stdout.take().map(Lines::new);
         let err = child.stderr.take().map(Lines::new);
         read_both(out, err, &mut |stream, line: &str| {
@@ -230,15 +231,19 @@ pub async fn run_unchecked(
         })
         .await;
         child.wait().await
-    })
-    .await;
+    };
+    // On a clock that goes on while the machine sleeps.
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        () = Moment::now().after(command.deadline).comes() => None,
+    };
     match ended {
-        Ok(Ok(status)) => {
+        Some(Ok(status)) => {
             group.let_go();
             Ok(Finished { status, stdout: output.stdout, last_lines: output.last })
         }
-        Ok(Err(source)) => Err(not_started(command, source)),
-        Err(_) => {
+        Some(Err(source)) => Err(not_started(command, source)),
+        None => {
             group.end(&mut child).await;
             Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
         }
@@ -408,7 +413,8 @@ impl Group {
         self.signal(Signal::TERM);
         if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
             self.signal(Signal::KILL);
-            child.wait().await.ok();
+            // What hangs in the kernel (a file system whose server is away) does not even end by that.
+            tokio::time::timeout(GRACE, child.wait()).await.ok();
         }
         self.let_go();
     }

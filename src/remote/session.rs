@@ -23,6 +23,8 @@ use crate::text::{Redactor, harmless};
 const LONGEST_REPLY: usize = 64 * LONGEST_EVENT;
 /// How often the agent hears that its runner is there (DESIGN section 3).
 const PING: Duration = Duration::from_secs(5);
+/// How long an agent may take to greet back.
+const GREETING: Duration = Duration::from_secs(60);
 /// How long a lost agent may take to tell how it ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,9 @@ pub enum SessionError {
     /// The connection broke, and with it the agent's channel.
     #[error("the connection to the host was lost{}", last_words(.0))]
     Cut(Vec<String>),
+    /// It does not greet back.
+    #[error("the agent on the host said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
     /// It said something that was not expected.
     #[error("the agent on the host answered something unexpected ({0})")]
     Unexpected(&'static str),
@@ -78,7 +83,7 @@ impl SessionError {
     /// Returns the failure with its next step.
     pub fn report(&self) -> FailureReport {
         let (code, hint) = match self {
-            Self::Lost(_) | Self::Ended(_) | Self::Cut(_) => {
+            Self::Lost(_) | Self::Ended(_) | Self::Cut(_) | Self::Silent(_) => {
                 ("agent.lost", "run it again; `ffe-deploy status` shows what the host does")
             }
             Self::Unexpected(_) | Self::Job(_) => {
@@ -117,6 +122,19 @@ impl Session {
     /// # Errors
     /// It does not answer, or speaks another version.
     pub async fn open(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
+        Self::open_within(GREETING, channel, redactor).await
+    }
+
+    async fn open_within(
+        limit: Duration,
+        channel: Channel,
+        redactor: Redactor,
+    ) -> Result<Self, SessionError> {
+        let opening = tokio::time::timeout(limit, Self::greeted(channel, redactor));
+        opening.await.unwrap_or(Err(SessionError::Silent(limit)))
+    }
+
+    async fn greeted(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
         let Channel { mut stdin, stdout, ending } = channel;
         let (sender, messages) = mpsc::channel(256);
         tokio::spawn(read(stdout, redactor, sender));
@@ -321,5 +339,26 @@ impl Write for Pieces {
         }
         let piece = std::mem::take(&mut self.waiting);
         self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+    use crate::host::kept::Said;
+    use crate::remote::channel::Process;
+
+    #[tokio::test]
+    async fn an_agent_that_says_nothing_is_not_waited_for_for_ever() {
+        let mut silent = tokio::process::Command::new("sleep");
+        let mut child = silent.arg("600").stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (process, said) = (Process::Local(child), Said::default());
+        let ending = Ending { process, said, listener: tokio::spawn(async {}) };
+        let channel = Channel { stdin: Box::pin(tokio::io::sink()), stdout: Box::pin(stdout), ending };
+        let opened = Session::open_within(Duration::from_millis(50), channel, Redactor::default()).await;
+        assert!(matches!(opened, Err(SessionError::Silent(_))));
     }
 }

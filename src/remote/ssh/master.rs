@@ -17,6 +17,8 @@ use crate::remote::RemoteError;
 const LOGIN_DEADLINE: Duration = Duration::from_secs(45);
 /// To ask a host for its key.
 const SCAN_DEADLINE: Duration = Duration::from_secs(20);
+/// For the connection's own `ssh`, which is on this machine, to say that it is there.
+const CHECK_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 /// Algorithms by which a host is asked for its keys, one kind a time; the first is the client's own choice.
 const KINDS: [Option<&str>; 4] = [
@@ -66,7 +68,8 @@ impl Master {
 
     /// Returns whether the connection is still up, as far as is known.
     pub(super) async fn is_up(&self) -> bool {
-        self.kept.runs() && self.session.check().await.is_ok()
+        let check = tokio::time::timeout(CHECK_DEADLINE, self.session.check());
+        self.kept.runs() && matches!(check.await, Ok(Ok(())))
     }
 
     /// Returns what `ssh` says of the connection.

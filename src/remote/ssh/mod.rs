@@ -132,8 +132,10 @@ impl SshSession {
     async fn run(&self, line: &str) -> Result<Running, RemoteError> {
         let mut command = Arc::clone(&self.master.session).arc_raw_command(line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let opened = tokio::time::timeout(SHELL_DEADLINE, command.spawn()).await;
+        let opened = opened.map_err(|_| self.broken("the host opens no channel"))?;
         let mut child: openssh::Child<Arc<Session>> =
-            command.spawn().await.map_err(|error| self.broken(&error.to_string()))?;
+            opened.map_err(|error| self.broken(&error.to_string()))?;
         let streams = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
             return Err(self.broken("the channel has no streams"));
