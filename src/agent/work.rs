@@ -24,7 +24,7 @@ use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
 use crate::host::process;
 use crate::host::seam;
-use crate::model::{DeploymentId, ErrorKind, FailureReport, Job, Outcome, Stage};
+use crate::model::{Action, DeploymentId, ErrorKind, FailureReport, Job, Outcome, Stage};
 use crate::pipeline::journal::{self, Entry};
 use crate::pipeline::{self, Book, Cancel, Deadline, Ending, Run, Subject};
 use crate::text::Redactor;
@@ -230,6 +230,8 @@ enum Ground {
     Brought(Box<Outline>, PathBuf),
     /// What is there.
     There(Box<Scene>),
+    /// The host alone.
+    Host,
     /// Nothing.
     Nothing,
 }
@@ -239,13 +241,16 @@ impl Ground {
         match self {
             Self::Brought(outline, _) => Some(&outline.variables),
             Self::There(scene) => Some(&scene.variables),
-            Self::Nothing => None,
+            Self::Host | Self::Nothing => None,
         }
     }
 }
 
 async fn ground(order: &Order, layout: &Layout, compose: &Compose) -> Result<Ground, Refusal> {
     let (job, in_place) = (&order.job, layout.in_place());
+    if matches!(job.action, Action::Prune | Action::BackupPrune) {
+        return Ok(Ground::Host);
+    }
     let staged = order.staged.clone().or_else(|| in_place.map(Path::to_owned));
     Ok(match staged.filter(|_| job.action.brings_bundle(in_place.is_some())) {
         Some(staged) => Ground::Brought(Box::new(outline(layout, job, &staged)?), staged),
@@ -262,6 +267,7 @@ async fn perform(run: &Run, ground: &Ground) -> Ending {
             Ok(model) => Subject::There { site: &scene.site, model },
             Err(error) => return Ending { errors: vec![error.report()], ..Ending::of(Outcome::Aborted) },
         },
+        Ground::Host => Subject::Host,
         Ground::Nothing => {
             let message = "nothing is deployed here yet; nothing was changed";
             let failure = FailureReport::new(ErrorKind::ValidationError, "release.none", message);

@@ -13,11 +13,12 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::DeploymentResult;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, Overall,
-    RecoverAnswer, RecoveredDeployment, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, Outcome,
+    Overall, RecoverAnswer, RecoveredDeployment, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, How, RemoteError, Settings};
+use crate::report::story::PrunedTold;
 use crate::report::{human, json};
 use crate::text::Redactor;
 
@@ -153,6 +154,16 @@ pub(super) fn result(result: &DeploymentResult, output: Output) {
     if output == Output::Json {
         print(&serde_json::to_value(result).unwrap_or_default(), output, None);
     }
+}
+
+/// Prints the result of a verb that only takes things away, with what it took.
+pub(super) fn pruned(result: &DeploymentResult, told: &PrunedTold, output: Output) {
+    let mut answer = serde_json::to_value(result).unwrap_or_default();
+    if let Some(keys) = answer.as_object_mut() {
+        keys.insert("pruned".to_owned(), serde_json::to_value(told).unwrap_or_default());
+    }
+    let failed = result.outcome != Outcome::Succeeded && *told == PrunedTold::default();
+    print(&answer, output, Some(if failed { String::new() } else { human::pruned(told) }));
 }
 
 /// Prints what `validate` found.

@@ -67,7 +67,9 @@ pub(super) enum Verb {
     Clean(OperateArgs),
     /// Build the images; start nothing
     Build(BuildArgs),
-    /// Take a backup (`backup`, `backup create`), or list those there are (`backup list`)
+    /// Take away releases beyond `keep_releases` with their images and files, and what attempts left that were given up
+    Prune(OperateArgs),
+    /// Take a backup (`backup`, `backup create`), list those there are (`backup list`), or take old ones away (`backup prune`)
     Backup(Box<BackupArgs>),
 }
 
@@ -307,6 +309,8 @@ pub(super) enum BackupVerb {
     Create(TargetArgs),
     /// List those of this app and environment
     List(TargetArgs),
+    /// Take away those that are older than `backup.retention` says, never the youngest good ones
+    Prune(TargetArgs),
 }
 
 /// How results are printed.

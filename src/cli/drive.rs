@@ -341,8 +341,12 @@ impl Drive {
                 self.telling.finish(&self.named, ending)
             }
         };
-        if !self.looks_on() {
-            answer::result(&result, output);
+        match self.wish.action {
+            Action::Prune | Action::BackupPrune => {
+                answer::pruned(&result, &self.telling.story().pruned, output);
+            }
+            _ if self.looks_on() => {}
+            _ => answer::result(&result, output),
         }
         (result.outcome.exit(), None)
     }

@@ -97,6 +97,7 @@ async fn run(verb: Verb) -> Exit {
         Verb::Restart(args) => Wish::operate(&args, Action::Restart),
         Verb::Clean(args) => Wish::operate(&args, Action::Clean),
         Verb::Build(args) => Wish::build(&args),
+        Verb::Prune(args) => Wish::operate(&args, Action::Prune),
         Verb::Recover(args) => Wish::look(&args, Action::Recover),
         Verb::Validate(args) => Wish::validate(&args),
         Verb::Status(args) => {
@@ -111,6 +112,7 @@ async fn run(verb: Verb) -> Exit {
         }
         Verb::Backup(args) => match args.verb {
             Some(BackupVerb::List(target)) => Wish::look(&target, Action::BackupList),
+            Some(BackupVerb::Prune(target)) => Wish::look(&target, Action::BackupPrune),
             Some(BackupVerb::Create(target)) => Wish::look(&target, Action::Backup),
             None => Wish::look(&args.create, Action::Backup),
         },

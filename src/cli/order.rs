@@ -119,10 +119,14 @@ impl Wish {
         match self.action {
             Action::Deploy | Action::Up | Action::Build => config::Verb::Changes,
             Action::Validate => config::Verb::Validates,
-            Action::Rollback { .. } | Action::Down | Action::Restart | Action::Clean | Action::Recover => {
-                config::Verb::Operates
-            }
+            Action::Rollback { .. }
+            | Action::Down
+            | Action::Restart
+            | Action::Clean
+            | Action::Prune
+            | Action::Recover => config::Verb::Operates,
             Action::Backup
+            | Action::BackupPrune
             | Action::Status
             | Action::Follow
             | Action::Health
@@ -134,7 +138,7 @@ impl Wish {
 
     /// Returns whether this verb asks for `--yes` where the environment wants a confirmation (C12).
     fn wants_confirmation(&self) -> bool {
-        self.action.changes_what_runs()
+        self.action.changes_what_runs() || self.action == Action::Prune
     }
 
     /// Refuses what is not confirmed; never asks.

@@ -34,6 +34,11 @@ pub fn make(path: &Path) -> bool {
     made
 }
 
+/// Returns whether so little is free that the file would not be made.
+pub fn is_needed(path: &Path) -> bool {
+    free(path).is_none_or(|free| free < PLENTY)
+}
+
 /// Gives the file up when hardly anything else is free; returns whether it did.
 pub fn give_up_if_scarce(path: &Path) -> bool {
     free(path).is_some_and(|free| free < SCARCE) && give_up(path)

@@ -18,6 +18,7 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
+use super::process::{self, Command, ProcessError};
 use crate::model::{
     ContainerFacts, ContainerState, ErrorKind, FailureReport, HealthState, ImageFacts, labels,
 };
@@ -99,6 +100,8 @@ pub struct InUse {
     pub images: BTreeSet<String>,
     /// Paths of this machine that they mount.
     pub mounted: Vec<String>,
+    /// Compose projects that belong to roots of ours, each with its root.
+    pub roots: Vec<(String, PathBuf)>,
 }
 
 /// A connection to the engine. Cheap to clone.
@@ -270,10 +273,31 @@ impl Docker {
         let mut used = InUse::default();
         for container in found {
             used.images.extend(container.image_id);
+            let mut labels = container.labels.unwrap_or_default();
+            let (project, root) = (labels.remove(labels::COMPOSE_PROJECT), labels.remove(labels::ROOT));
+            used.roots.extend(project.zip(root.map(PathBuf::from)));
             let mounts = container.mounts.unwrap_or_default().into_iter();
             used.mounted.extend(mounts.filter_map(|mount| mount.source));
         }
         Ok(used)
+    }
+
+    /// Returns the names of images that begin with `prefix`, a repository's path up to a `/`, with the ids of the images.
+    /// Asked by the CLI, one line for each: the API's list would bring everything that there is to know of images.
+    ///
+    /// # Errors
+    /// The CLI fails, or the engine does not answer it.
+    pub async fn tags(&self, prefix: &str) -> Result<BTreeMap<String, String>, ProcessError> {
+        #[cfg(test)]
+        if let Some(world) = &self.world {
+            return Ok(world.tags(prefix));
+        }
+        let list = ["image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}", "--filter"];
+        let command = Command::new("docker").args(list).arg(format!("reference={prefix}*"));
+        let listed = process::output(&command.deadline(Duration::from_secs(TIMEOUT_S))).await?;
+        let tags = listed.lines().filter_map(|line| line.split_once(' '));
+        let tags = tags.filter(|(tag, _)| tag.starts_with(prefix) && !tag.ends_with(":<none>"));
+        Ok(tags.map(|(tag, id)| (tag.to_owned(), id.to_owned())).collect())
     }
 
     /// Returns the names of the volumes that Compose made for a project.

@@ -108,6 +108,10 @@ pub enum Action {
     History,
     /// Archives of this app and environment.
     BackupList,
+    /// Take away what is older than it is kept: releases, their images and files, and what attempts left.
+    Prune,
+    /// Take away archives that are older than they are kept.
+    BackupPrune,
     /// Log lines of the services.
     Logs(LogQuery),
 }
@@ -124,6 +128,8 @@ impl Action {
             | Self::Clean
             | Self::Build
             | Self::Backup
+            | Self::Prune
+            | Self::BackupPrune
             | Self::Recover => true,
             Self::Validate
             | Self::Status
@@ -143,6 +149,8 @@ impl Action {
             }
             Self::Build
             | Self::Backup
+            | Self::Prune
+            | Self::BackupPrune
             | Self::Recover
             | Self::Validate
             | Self::Status
@@ -185,6 +193,8 @@ impl Action {
             Self::Health => "health",
             Self::History => "history",
             Self::BackupList => "backup list",
+            Self::Prune => "prune",
+            Self::BackupPrune => "backup prune",
             Self::Logs(_) => "logs",
         }
     }

@@ -1,7 +1,6 @@
 //! Brings the bundle's release live: prepare → back up → switch.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::journal::Phase;
 use super::prepare::Ready;
@@ -9,14 +8,13 @@ use super::run::{Done, Ending, Run};
 use super::stop::Stop;
 use super::switch::Manner;
 use crate::executor::compose::drift::Drift;
+use crate::executor::compose::place;
 use crate::health;
+use crate::host::ballast;
 use crate::model::{Action, App, HealthReport, Outcome, Release, ReleaseId, Stage};
 
 /// Stages that a deploy of what already runs has no work for.
 const UNTOUCHED: [Stage; 3] = [Stage::BackingUp, Stage::Deploying, Stage::Verifying];
-
-/// Longest time for taking away what is old, before a deployment goes on without.
-const LONGEST_CLEARING: Duration = Duration::from_secs(300);
 
 impl Run {
     /// Deploys what was staged, under this project name.
@@ -35,11 +33,10 @@ impl Run {
             self.book.change(|entry| entry.before = Some(adopted.id.clone()))?;
             current = Some(adopted);
         }
-        tokio::select! {
-            // The next stage says so.
-            () = self.cancel.raised() => {}
-            () = tokio::time::sleep(LONGEST_CLEARING) => {}
-            () = self.make_room() => {}
+        // What already runs is deployed without a command that changes anything.
+        let seems_same = current.as_ref().is_some_and(|current| self.seems_same(current));
+        if !seems_same {
+            self.make_room(project).await;
         }
         let ready = self.prepare(staged, project, current.as_ref()).await?;
         if let Some(current) = current.as_ref().filter(|current| current.digest == ready.release.digest) {
@@ -52,14 +49,25 @@ impl Run {
                     .await);
             }
         }
+        if seems_same {
+            self.make_room(project).await;
+        }
         let backup = self.backup_stage(&ready).await?;
         self.backed_up(backup.as_deref())?;
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
         ending.backup = backup;
         if ending.outcome == Some(Outcome::Succeeded) {
-            self.prune_releases().await;
+            self.prune_releases(project).await;
         }
         Ok(ending)
+    }
+
+    /// Returns whether the job brings what is current, as far as can be said before anything is made ready, and the disk
+    /// has room for that.
+    fn seems_same(&self, current: &Release) -> bool {
+        current.version == self.job.version.label
+            && current.files == place::recorded(&self.job.bundle.entries)
+            && !ballast::is_needed(&self.layout.ballast())
     }
 
     /// The release is the one that is current: nothing is done when it is healthy, and known to be what runs; else it is

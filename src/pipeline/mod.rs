@@ -55,10 +55,24 @@ pub enum Subject<'a> {
         /// Its model.
         model: &'a ComposeModel,
     },
+    /// Nothing but what lies on the host.
+    Host,
 }
 
 /// Does what the job says, and returns how it ended.
 pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
+    let ending = carry_out(run, subject).await;
+    // A release that was made ready and given up has left tags of its images.
+    let given_up = matches!(ending.outcome, Some(Outcome::Aborted | Outcome::Cancelled));
+    if let Subject::Brought { project, .. } = subject
+        && (given_up || run.job.action == Action::Build)
+    {
+        run.drop_strays(project).await;
+    }
+    ending
+}
+
+async fn carry_out(run: &Run, subject: &Subject<'_>) -> Ending {
     match (&run.job.action, subject) {
         (Action::Deploy | Action::Up, Subject::Brought { staged, project }) => {
             run.deploy(staged, project).await
@@ -70,6 +84,8 @@ pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
         (Action::Down, Subject::There { site, .. }) => run.take_down(site, &[]).await,
         (Action::Clean, Subject::There { site, .. }) => run.take_down(site, &CLEAN).await,
         (Action::Backup, Subject::There { site, model }) => run.backup_now(site, model).await,
+        (Action::Prune, Subject::Host) => run.prune_now().await,
+        (Action::BackupPrune, Subject::Host) => run.prune_backups_now().await,
         // The others change nothing and never come here, nor does a bundle without a verb for it.
         _ => Ending::of(Outcome::Aborted),
     }

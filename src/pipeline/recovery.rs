@@ -78,7 +78,11 @@ impl Run {
         }
         let ending = match (decision, record) {
             (Decision::Tell, Some(record)) => self.told_again(record),
-            (Decision::Tell | Decision::Discard, _) => self.discard_unfinished(entry).await,
+            (Decision::Tell | Decision::Discard, _) => {
+                let ending = self.discard_unfinished(entry).await;
+                self.drop_strays(&entry.project).await;
+                ending
+            }
             (Decision::Finish(_), _) => self.finish_unfinished(entry).await,
             (Decision::TakeDown, _) => self.take_down_again(entry).await,
             (Decision::Undo, _) => self.undo_unfinished(entry, died(entry)).await,

@@ -3,6 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 
+use super::story::PrunedTold;
 use super::{summary, words};
 use crate::event::DeploymentResult;
 use crate::model::{
@@ -133,6 +134,33 @@ pub fn result(result: &DeploymentResult) -> String {
     let mut page = Page::new(summary::headline(result));
     for (name, value) in summary::facts(result, None) {
         page.fact(&name, &value);
+    }
+    page.end()
+}
+
+/// Returns what `prune` and `backup prune` took away.
+pub fn pruned(told: &PrunedTold) -> String {
+    let count = |number: u64, what: &str| words::count(usize::try_from(number).unwrap_or(usize::MAX), what);
+    if *told == PrunedTold::default() {
+        return "there was nothing to take away\n".to_owned();
+    }
+    let freed = told.freed_bytes.saturating_add(told.freed_image_bytes);
+    let mut page = Page::new(format!("taken away; {} freed", words::size(freed)));
+    let kinds = [("release", &told.releases), ("image tag", &told.images), ("backup", &told.backups)];
+    for (kind, names) in kinds {
+        names.iter().for_each(|name| page.fact(kind, name));
+    }
+    if told.files > 0 {
+        page.fact("files", &count(told.files, "release file"));
+    }
+    if told.agents > 0 {
+        page.fact("agents", &count(told.agents, "old agent"));
+    }
+    if told.freed_image_bytes > 0 {
+        page.fact(
+            "of images",
+            &format!("{}, with layers that others share", words::size(told.freed_image_bytes)),
+        );
     }
     page.end()
 }

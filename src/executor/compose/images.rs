@@ -310,7 +310,7 @@ impl ComposeExecutor {
     ) -> Result<PinnedImage, ExecutorError> {
         let hex = facts.id.trim_start_matches("sha256:");
         let short = hex.get(..12).unwrap_or(hex);
-        let pin = format!("ffe-deploy/{}/{}:{short}", path_part(project), path_part(service));
+        let pin = format!("{}{}:{short}", pin_prefix(project), path_part(service));
         if self.docker.image(&pin).await?.is_none_or(|found| found.id != facts.id) {
             self.quietly(&Change::Tag { image: &facts.id, tag: &pin })
                 .await
@@ -368,6 +368,11 @@ impl ComposeExecutor {
 /// A JSON pointer's escape (RFC 6901).
 fn pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+/// Returns how our tags for a project begin. Projects that differ only in separators share it.
+pub(crate) fn pin_prefix(project: &str) -> String {
+    format!("ffe-deploy/{}/", path_part(project))
 }
 
 /// A part of a repository's name: lower case, and no run of separators (OCI distribution specification).

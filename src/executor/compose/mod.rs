@@ -4,7 +4,7 @@
 
 pub mod digest;
 pub mod drift;
-mod images;
+pub(crate) mod images;
 pub mod kept_images;
 pub mod mounts;
 mod orders;

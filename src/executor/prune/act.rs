@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Choice, Facts, Kept};
-use crate::executor::compose::{ComposeExecutor, ExecutorError};
+use crate::executor::compose::{ComposeExecutor, ExecutorError, images};
 use crate::host::atomic;
 use crate::host::change::Change;
 use crate::host::process::ProcessError;
@@ -42,14 +42,28 @@ impl ComposeExecutor {
     ///
     /// # Errors
     /// The engine does not answer.
-    pub async fn old_things(&self, known: impl Fn(&ReleaseId) -> bool) -> Result<Facts, ExecutorError> {
+    pub async fn old_things(
+        &self,
+        project: &str,
+        known: impl Fn(&ReleaseId) -> bool,
+    ) -> Result<Facts, ExecutorError> {
         let use_of = self.docker.in_use().await?;
         let ids = self.layout.kept_releases().into_iter();
-        let releases = ids.filter_map(|id| match self.load(&id) {
-            Ok(release) => Some(Kept { id, ..Kept::of(&release) }),
-            Err(_) if known(&id) => Some(Kept { id, created_at: jiff::Timestamp::MIN, needs: None }),
-            Err(_) => None,
-        });
+        let mut unfinished = BTreeSet::new();
+        let mut releases = Vec::new();
+        for id in ids {
+            match self.load(&id) {
+                Ok(release) => releases.push(Kept { id, ..Kept::of(&release) }),
+                Err(_) if known(&id) => {
+                    releases.push(Kept { id, created_at: jiff::Timestamp::MIN, needs: None });
+                }
+                Err(_) if !self.layout.release(&id).join("release.json").exists() => {
+                    unfinished.insert(id);
+                }
+                // Perhaps of a newer version of ours.
+                Err(_) => {}
+            }
+        }
         let home = self.layout.files();
         let homes = [home.canonicalize().unwrap_or_else(|_| home.clone()), home];
         // Files of another root have the same name when they have the same content.
@@ -57,7 +71,9 @@ impl ComposeExecutor {
         let files = names(&self.layout.files()).into_iter().filter(|name| is_digest(name));
         let agents: BTreeSet<String> = names(&self.layout.agents()).into_iter().collect();
         Ok(Facts {
-            releases: releases.collect(),
+            releases,
+            unfinished,
+            pins: self.pins(project, &use_of.roots).await?,
             files: files.collect(),
             mounted: use_of.mounted.into_iter().filter(is_ours).collect(),
             used_images: use_of.images,
@@ -71,9 +87,38 @@ impl ComposeExecutor {
         })
     }
 
+    /// Returns the tags of ours for a project, with the ids of their images; none while containers of another root have
+    /// a project of this name, whose tags are called the same.
+    async fn pins(
+        &self,
+        project: &str,
+        roots: &[(String, PathBuf)],
+    ) -> Result<BTreeMap<String, String>, ExecutorError> {
+        let prefix = images::pin_prefix(project);
+        let is_other =
+            |(of, root): &(String, PathBuf)| root != self.layout.root() && images::pin_prefix(of) == prefix;
+        if roots.iter().any(is_other) {
+            return Ok(BTreeMap::new());
+        }
+        let listed = self.docker.tags(&prefix).await;
+        listed.map_err(|source| ExecutorError::Tool { what: "list images", source })
+    }
+
+    /// Removes tags of ours that no release names any more.
+    pub async fn untag_strays(&self, choice: &Choice) -> Pruned {
+        let mut pruned = Pruned::default();
+        self.untag(&choice.pins, &mut pruned).await;
+        pruned
+    }
+
     /// Takes away what was chosen, as far as that is possible: what needs a release goes before its record.
     pub async fn prune(&self, choice: &Choice) -> Pruned {
-        let mut pruned = Pruned::default();
+        let mut pruned = self.untag_strays(choice).await;
+        for id in &choice.unfinished {
+            if pruned.take(&self.layout.release(id)) {
+                pruned.releases.push(id.clone());
+            }
+        }
         for (id, tags) in &choice.releases {
             if self.untag(tags, &mut pruned).await && pruned.take(&self.layout.release(id)) {
                 pruned.releases.push(id.clone());

@@ -66,6 +66,10 @@ pub struct Facts {
     pub agents: BTreeSet<String>,
     /// Those of them that run.
     pub used_agents: BTreeSet<String>,
+    /// Tags of ours for this project, with the ids of their images.
+    pub pins: BTreeMap<String, String>,
+    /// Releases that were begun and never finished.
+    pub unfinished: BTreeSet<ReleaseId>,
 }
 
 /// What goes.
@@ -77,23 +81,36 @@ pub struct Choice {
     pub files: BTreeSet<String>,
     /// Kept agents.
     pub agents: BTreeSet<String>,
+    /// Tags of ours that no release names, with the ids of their images: of attempts that never became a release.
+    pub pins: BTreeMap<String, String>,
+    /// Releases that were begun and never finished.
+    pub unfinished: BTreeSet<ReleaseId>,
 }
 
 impl Choice {
     /// Chooses. Good releases stay before those that failed, young ones before old ones. What a release needs that
     /// stays, or what a container has, stays; and while a release that stays cannot be read, nothing goes that it could need.
     pub fn of(facts: &Facts) -> Self {
-        let agents = facts.agents.difference(&facts.used_agents).cloned().collect();
+        let sure = Self {
+            agents: facts.agents.difference(&facts.used_agents).cloned().collect(),
+            unfinished: facts.unfinished.difference(&facts.protected).cloned().collect(),
+            ..Self::default()
+        };
         let (mut stay, mut go) = ranked(facts);
         let held: Vec<&Kept> = go.extract_if(.., |release| is_held(release, &stay, facts)).collect();
         stay.extend(held);
-        let Some(needed) = needs_of(&stay) else { return Self { agents, ..Self::default() } };
+        let Some(needed) = needs_of(&stay) else { return sure };
         let is_mounted = |digest: &&String| facts.mounted.iter().any(|path| path.contains(digest.as_str()));
         let unneeded = facts.files.difference(&needed.files).filter(|digest| !is_mounted(digest));
         let files = unneeded.cloned().collect();
-        let releases =
+        let releases: Vec<_> =
             go.into_iter().map(|release| (release.id.clone(), tags_of(release, &needed))).collect();
-        Self { releases, files, agents }
+        let named = |tag: &String| {
+            needed.tags.contains_key(tag) || releases.iter().any(|(_, tags)| tags.contains_key(tag))
+        };
+        let strays = facts.pins.iter().filter(|(tag, id)| !named(tag) && !facts.used_images.contains(*id));
+        let pins = strays.map(|(tag, id)| (tag.clone(), id.clone())).collect();
+        Self { releases, files, pins, ..sure }
     }
 
     /// Returns whether nothing goes.
@@ -220,6 +237,21 @@ mod tests {
         // Somebody else made a container of the image of release 1.
         facts.used_images.insert("sha256:1".into());
         assert_eq!(gone(&facts), ["r2"]);
+    }
+
+    #[test]
+    fn tags_of_ours_that_no_release_names_go_unless_a_container_was_made_of_their_images() {
+        let mut facts = facts(&[1, 2], &[2], &[2, 1], 1);
+        let pin = |image: u32| (format!("ffe-deploy/shop/web:{image}"), format!("sha256:{image}"));
+        facts.pins = [1, 2, 3, 4].map(pin).into();
+        facts.used_images.insert("sha256:4".into());
+        facts.unfinished = [id(2), id(7)].into();
+        let choice = Choice::of(&facts);
+        assert_eq!(choice.pins, [pin(3)].into());
+        assert!(choice.releases[0].1.contains_key(&pin(1).0), "it goes with its release");
+        assert_eq!(choice.unfinished, [id(7)].into());
+        facts.releases[1].needs = None;
+        assert!(Choice::of(&facts).pins.is_empty(), "it may name any of them");
     }
 
     #[test]

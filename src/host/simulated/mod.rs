@@ -215,7 +215,13 @@ impl World {
 
     pub(super) fn in_use(&self) -> InUse {
         let images = self.state().containers.iter().map(|container| container.image.clone()).collect();
-        InUse { images, mounted: Vec::new() }
+        InUse { images, ..InUse::default() }
+    }
+
+    pub(super) fn tags(&self, prefix: &str) -> BTreeMap<String, String> {
+        let state = self.state();
+        let tags = state.images.iter().filter(|(tag, _)| tag.starts_with(prefix));
+        tags.map(|(tag, id)| (tag.clone(), id.clone())).collect()
     }
 
     /// Returns what is still going on although nobody lives to wait for it, and whether two ever quarrelled.

@@ -18,7 +18,9 @@ use crate::model::{
 };
 
 pub use timeline::{StageTold, Timeline};
-pub use told::{BackupTold, CheckTold, End, ImageTold, LogsTold, Notice, Notified, RollbackTold, Setting};
+pub use told::{
+    BackupTold, CheckTold, End, ImageTold, LogsTold, Notice, Notified, PrunedTold, RollbackTold, Setting,
+};
 
 /// Most service logs that are kept: the pipeline explains five.
 const MOST_LOGS: usize = 10;
@@ -62,6 +64,8 @@ pub struct Story {
     pub checks: Vec<CheckTold>,
     /// The backup that was taken.
     pub backup: Option<BackupTold>,
+    /// What was taken away.
+    pub pruned: PrunedTold,
     /// Last lines of services that failed, in order.
     pub logs: Vec<LogsTold>,
     /// The release that was put back, or was to be, and why.
@@ -110,12 +114,12 @@ impl Story {
             | EventKind::ImageReady { .. }
             | EventKind::CheckFinished { .. }
             | EventKind::BackupCreated { .. }
+            | EventKind::Pruned { .. }
             | EventKind::LogsCollected { .. } => self.hear_of_work(event),
             EventKind::StageStarted {}
             | EventKind::StageFinished { .. }
             | EventKind::HealthAttempted { .. }
             | EventKind::BundleReceived { .. }
-            | EventKind::Pruned { .. }
             | EventKind::ServiceChanged { .. }
             | EventKind::ReleaseCommitted { .. }
             | EventKind::RecoveryStarted { .. }
@@ -136,6 +140,25 @@ impl Story {
                 let (image, image_id, digest) = (image.clone(), image_id.clone(), digest.clone());
                 let told = ImageTold { image, image_id, digest, size_bytes: *size_bytes, how: *how };
                 self.images.insert(service.clone(), told);
+            }
+            EventKind::Pruned {
+                releases,
+                images,
+                backups,
+                files,
+                agents,
+                freed_bytes,
+                freed_image_bytes,
+            } => {
+                let told = &mut self.pruned;
+                told.releases.extend_from_slice(releases);
+                told.images.extend_from_slice(images);
+                told.backups.extend_from_slice(backups);
+                // Numbers of a host are whatever it says.
+                told.files = told.files.saturating_add(*files);
+                told.agents = told.agents.saturating_add(*agents);
+                told.freed_bytes = told.freed_bytes.saturating_add(*freed_bytes);
+                told.freed_image_bytes = told.freed_image_bytes.saturating_add(*freed_image_bytes);
             }
             EventKind::BackupCreated { path, size_bytes, sha256, includes, retention_days: _ } => {
                 let (path, sha256, includes) = (path.clone(), sha256.clone(), includes.clone());

@@ -2,8 +2,29 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::event::{DeploymentResult, ImageHow};
 use crate::model::{CheckResult, Severity, Stage};
+
+/// What was taken away, all together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PrunedTold {
+    /// Ids of the releases.
+    pub releases: Vec<String>,
+    /// Tags of images.
+    pub images: Vec<String>,
+    /// Paths of the archives.
+    pub backups: Vec<String>,
+    /// How many of the release files that containers mount.
+    pub files: u64,
+    /// How many kept agents.
+    pub agents: u64,
+    /// Bytes of all these files on disk.
+    pub freed_bytes: u64,
+    /// Sizes of the images that went with their last tag; layers that other images share are counted, too.
+    pub freed_image_bytes: u64,
+}
 
 /// What is known of a run besides its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

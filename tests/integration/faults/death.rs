@@ -73,6 +73,33 @@ fn a_worker_that_is_killed_before_the_switch_leaves_the_running_release_alone() 
 }
 
 #[test]
+fn a_worker_that_is_killed_between_two_tags_of_images_leaves_neither() {
+    needs!("docker");
+    let shop = Shop::new();
+    let ours = || {
+        let pins = format!("reference=ffe-deploy/{}/*", shop.name());
+        shop.host.docker(&["image", "ls", "--filter", &pins, "--format", "{{.Repository}}:{{.Tag}}"])
+    };
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let (before, container) = (ours(), shop.host.containers(&shop.name(), "backend"));
+    let base = crate::support::base_image();
+    let id = shop.host.docker(&["image", "inspect", "--format", "{{.Id}}", &base]);
+    let pin = format!("ffe-deploy/{}/last:{}", shop.name(), &id["sha256:".len()..][..12]);
+    shop.project.file("web/Dockerfile", format!("FROM {base}\nLABEL of={}\nUSER 10001\n", shop.name()));
+    let more = format!(
+        "  built: {{build: ./web, image: '{}:1', stop_grace_period: 0s, healthcheck: {{test: [CMD, 'true']}}}}\n  last: {{image: '{base}', stop_grace_period: 0s}}\n",
+        shop.host.app()
+    );
+    let kind = Kind { more: Box::leak(more.into_boxed_str()), ..Kind::good("1.1.0") };
+    let mut run = shop.begin_held(kind, &["tag", &pin]);
+    assert_eq!(ours().lines().count(), 2, "the first of both is there: {}", ours());
+    kill(Agents::of(&mut run).worker);
+    run.wait().exits(9).says(&["nothing was changed; deploy again"]);
+    assert_eq!((ours(), shop.host.containers(&shop.name(), "backend")), (before, container));
+    is_current(&shop, "1.0.0");
+}
+
+#[test]
 fn a_worker_that_is_killed_while_deploying_verifying_or_going_back_is_replaced_and_the_release_before_is_back()
  {
     needs!("docker");

@@ -1,6 +1,7 @@
 //! What goes wrong: cancelled jobs, killed processes, full disks, releases that do not start, text that means harm. Each
 //! time the app ends on the old release or on the new one, and says which.
 
+mod again;
 mod backup;
 mod boot;
 mod busy;

@@ -7,6 +7,7 @@ mod in_place;
 mod layout;
 mod order;
 mod projects;
+mod prune;
 mod rollback;
 mod room;
 mod variables;

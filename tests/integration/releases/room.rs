@@ -9,10 +9,10 @@ use serde_json::json;
 use super::{Shop, notices};
 use crate::support::{Ended, needs, output, shop_binary};
 
-const DOCKERFILE: &str = "FROM scratch\nCOPY shop /bin/shop\nCOPY note /note\nENV PATH=/bin\nUSER 10001\nCMD [\"shop\", \"serve\"]\n";
+pub(super) const DOCKERFILE: &str = "FROM scratch\nCOPY shop /bin/shop\nCOPY note /note\nENV PATH=/bin\nUSER 10001\nCMD [\"shop\", \"serve\"]\n";
 
 /// A shop whose image is built for each version under a name of its own, and which mounts a file.
-fn built_shop(keys: &str) -> Shop {
+pub(super) fn built_shop(keys: &str) -> Shop {
     let shop = Shop::on_root();
     shop.project.file("web/Dockerfile", DOCKERFILE);
     fs::copy(shop_binary(), shop.project.path().join("web/shop")).expect("copy the program");
@@ -24,29 +24,29 @@ fn built_shop(keys: &str) -> Shop {
     shop
 }
 
-fn built_name(shop: &Shop) -> String {
+pub(super) fn built_name(shop: &Shop) -> String {
     format!("{}-built", shop.host.app())
 }
 
 /// Changes the image and the mounted file, and deploys.
-fn deploy(shop: &Shop, version: &str) -> crate::support::Run {
+pub(super) fn deploy(shop: &Shop, version: &str) -> crate::support::Run {
     shop.project.file("web/note", version).file("conf/version", version);
     shop.deploy(version)
 }
 
-fn names(shop: &Shop, directory: &str) -> BTreeSet<String> {
+pub(super) fn names(shop: &Shop, directory: &str) -> BTreeSet<String> {
     let listing = fs::read_dir(shop.root().join(directory)).expect("list a directory").flatten();
     listing.map(|entry| entry.file_name().into_string().expect("a name is text")).collect()
 }
 
 /// Tags of the shop's images: the author's, and ours.
-fn tags(shop: &Shop) -> BTreeSet<String> {
+pub(super) fn tags(shop: &Shop) -> BTreeSet<String> {
     let listed = output(Command::new("docker").args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]));
     let mine = |tag: &&str| tag.starts_with(&built_name(shop)) || tag.contains(&format!("/{}/", shop.name()));
     listed.lines().filter(mine).map(str::to_owned).collect()
 }
 
-fn pruned(ended: &Ended) -> Vec<(usize, usize, u64)> {
+pub(super) fn pruned(ended: &Ended) -> Vec<(usize, usize, u64)> {
     let told = ended.events_named("pruned").into_iter();
     let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
     told.map(|event| {
