@@ -97,7 +97,7 @@ impl Run {
         let taken = self
             .stage(Stage::BackingUp, async {
                 let current = self.current().ok().flatten();
-                self.begin_journal(current.as_ref(), None, &site.project)?;
+                self.begin_journal(current.as_ref(), None, &site.project).await?;
                 let path = self.take_backup(model, site, ArchiveFormat::Gzip).await?;
                 let path = path.ok_or_else(|| {
                     crate::model::FailureReport::new(

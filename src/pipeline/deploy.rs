@@ -28,7 +28,7 @@ impl Run {
     async fn try_deploy(&self, staged: &Path, project: &str) -> Result<Ending, Stop> {
         let after = ReleaseId::from(&self.job.deployment_id);
         let mut current = self.current_to_replace();
-        self.begin_journal(current.as_ref(), Some(&after), project)?;
+        self.begin_journal(current.as_ref(), Some(&after), project).await?;
         if let Some(adopted) = self.adopt(project).await? {
             self.book.change(|entry| entry.before = Some(adopted.id.clone()))?;
             current = Some(adopted);

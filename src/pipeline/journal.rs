@@ -120,7 +120,8 @@ pub struct Entry {
     /// Containers that were there before, by id, with their service: what undoing keeps.
     #[serde(default, alias = "containers")]
     pub keep: BTreeMap<String, String>,
-    /// Those of them that ran, in the order in which they had been started: what undoing starts again.
+    /// Those that ran, in the order in which they had been started: what undoing starts again, and giving up when the
+    /// daemon was away.
     #[serde(default)]
     pub start: Vec<String>,
     /// Those of them that may have been told to stop: the engine goes on with that when whoever asked is dead.

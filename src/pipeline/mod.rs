@@ -33,6 +33,7 @@ pub use run::{Ending, Run, last_word};
 pub use stop::{Cancel, Stop};
 
 use crate::executor::compose::Site;
+use crate::host::docker;
 use crate::model::compose::ComposeModel;
 use crate::model::{Action, Outcome};
 
@@ -61,7 +62,9 @@ pub enum Subject<'a> {
 
 /// Does what the job says, and returns how it ended.
 pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
+    let seen = docker::unanswered();
     let ending = carry_out(run, subject).await;
+    let ending = run.wake_what_ran(seen, ending).await;
     // A release that was made ready and given up has left tags of its images.
     let given_up = matches!(ending.outcome, Some(Outcome::Aborted | Outcome::Cancelled));
     if let Subject::Brought { project, .. } = subject

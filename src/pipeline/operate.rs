@@ -27,7 +27,7 @@ impl Run {
     async fn try_rollback(&self, to: Option<&ReleaseId>) -> Result<Ending, Stop> {
         let current = self.current()?;
         let target = self.rollback_target(to, current.as_ref())?;
-        self.begin_journal(current.as_ref(), Some(&target.id), &target.project)?;
+        self.begin_journal(current.as_ref(), Some(&target.id), &target.project).await?;
         let ready = self.ready(target).await?;
         self.bring_images_back(&ready.release).await?;
         let mut backup = None;
@@ -98,7 +98,7 @@ impl Run {
                 let hint = "run `ffe-deploy deploy` first";
                 FailureReport::new(ErrorKind::ValidationError, "release.none", message).hint(hint)
             })?;
-            self.begin_journal(Some(&current), Some(&current.id), &current.project)?;
+            self.begin_journal(Some(&current), Some(&current.id), &current.project).await?;
             let ready = self.ready(current.clone()).await?;
             self.bring_images_back(&current).await?;
             let manner = Manner { down_first, repair: false };
@@ -122,7 +122,8 @@ impl Run {
                 let current = before.as_ref();
                 let old = self.containers(&site.project).await?;
                 if self.book.entry().is_none() {
-                    self.begin_journal(current, current.map(|release| &release.id), &site.project)?;
+                    let release = current.map(|release| &release.id);
+                    self.begin_journal(current, release, &site.project).await?;
                 }
                 self.reached(Phase::TakingDown)?;
                 drift::forget(&self.layout);
@@ -164,7 +165,7 @@ impl Run {
         let built = async {
             let current = self.current_to_replace();
             let after = ReleaseId::from(&self.job.deployment_id);
-            self.begin_journal(current.as_ref(), Some(&after), project)?;
+            self.begin_journal(current.as_ref(), Some(&after), project).await?;
             let ready = self.prepare(staged, project, current.as_ref()).await?;
             self.discard(&ready.release.id);
             Ok::<Option<Release>, Stop>(current)

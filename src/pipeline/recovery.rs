@@ -157,6 +157,17 @@ impl Run {
         }
         backup::sweep(&self.executor.docker, &entry.project, &self.layout.backups()).await;
         self.emitter.enter(Stage::Failed);
+        // What killed the worker may have ended the daemon, too, and with it what ran.
+        if !entry.start.is_empty()
+            && let Err(stop) = self.wake(&entry.project).await
+        {
+            let unended = stop.is_no_daemon();
+            return Ending {
+                unended,
+                errors: vec![died(entry), stop.failure()],
+                ..Ending::of(Outcome::Aborted)
+            };
+        }
         let before = self.current().ok().flatten();
         Ending {
             errors: vec![died(entry)],

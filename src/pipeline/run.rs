@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::book::Book;
 use super::deadline::Deadline;
 use super::journal::{self, Entry, Phase};
+use super::settle::in_order;
 use super::stop::{Cancel, Stop};
 use crate::event::{Cleaner, DeploymentResult, Emitter, EventKind, ServiceChange, Span, SpanStatus};
 use crate::executor::compose::ComposeExecutor;
@@ -109,12 +110,13 @@ impl Run {
     ///
     /// # Errors
     /// It cannot be written; nothing must be changed.
-    pub fn begin_journal(
+    pub async fn begin_journal(
         &self,
         before: Option<&Release>,
         after: Option<&ReleaseId>,
         project: &str,
     ) -> Result<(), Stop> {
+        let running = in_order(&self.containers(project).await?);
         let entry = Entry {
             schema: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -128,7 +130,7 @@ impl Run {
             before: before.map(|release| release.id.clone()),
             after: after.cloned(),
             keep: BTreeMap::new(),
-            start: Vec::new(),
+            start: running,
             remove: Vec::new(),
             children: BTreeMap::new(),
             backup: None,

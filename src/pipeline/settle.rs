@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::journal::Entry;
 use super::prepare::Ready;
-use super::run::Run;
+use super::run::{Ending, Run};
 use super::stop::Stop;
 use super::switch::Manner;
 use crate::model::compose::ComposeModel;
@@ -130,6 +130,28 @@ impl Run {
         // They have stopped: whoever comes now need not wait for them again.
         self.book_or_warn(|entry| entry.remove.clear());
         Ok(())
+    }
+
+    /// Starts what ran when this began, if it ended before anything was switched and the daemon went away meanwhile: one
+    /// that is killed ends what it ran, and when it is back it leaves all but `restart: always` alone (tried: Engine 20.10).
+    pub(super) async fn wake_what_ran(&self, seen: u64, mut ending: Ending) -> Ending {
+        let Some(entry) = self.book.entry().filter(|entry| !entry.phase.has_switched()) else {
+            return ending;
+        };
+        if entry.start.is_empty() || ending.changed || !self.has_lost_daemon(seen).await {
+            return ending;
+        }
+        if let Err(stop) = self.wake(&entry.project).await {
+            ending.unended = stop.is_no_daemon();
+            ending.errors.push(stop.failure());
+        }
+        ending
+    }
+
+    /// Waits for the daemon, and starts what rests of what ran when this began.
+    pub(super) async fn wake(&self, project: &str) -> Result<(), Stop> {
+        self.wait_for_daemon().await?;
+        self.start_again(project).await
     }
 
     /// Starts by id what ran before and is still there: faster than Compose, and without it.

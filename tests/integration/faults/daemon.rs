@@ -51,3 +51,22 @@ fn a_daemon_that_is_killed_in_the_switch_is_waited_for_and_the_release_before_is
     shop.run(&["down", "staging"]).exits(0);
     until(SOON, "the end of the containers", || running(&engine) == 0);
 }
+
+#[test]
+fn what_a_daemon_that_was_killed_before_the_switch_ended_is_started_again() {
+    needs!("docker", "dockerd", "root");
+    let mut engine = SecondEngine::start();
+    let shop = Shop::new().with_env("DOCKER_HOST", &engine.host());
+    shop.deploy(Kind::good("1.0.0")).exits(0);
+    let container = engine.docker(&["ps", "--quiet"]);
+    let missing = Kind { more: "  other: {image: 'localhost:1/none/none:1'}\n", ..Kind::good("1.1.0") };
+    let mut run = shop.begin_held(missing, &["pull"]);
+    engine.kill();
+    shop.shim.release();
+    run.until_event(SOON, |event| event["code"] == "docker.waiting");
+    engine.start_again();
+    let ended = run.wait().exits(9);
+    ended.says(&["the Docker daemon answers again", "1.0.0 still runs"]);
+    assert_eq!((shop.answers().as_deref(), engine.docker(&["ps", "--quiet"])), (Some("1.0.0"), container));
+    shop.is_settled();
+}
