@@ -23,6 +23,7 @@ use crate::host::docker_config;
 use crate::host::layout::Layout;
 use crate::host::lease::{self, Acquired, Holder, Lease};
 use crate::host::process;
+use crate::host::queue;
 use crate::host::seam;
 use crate::model::{Action, DeploymentId, ErrorKind, FailureReport, Job, Outcome, Stage};
 use crate::pipeline::journal::{self, Entry};
@@ -58,6 +59,7 @@ pub(super) async fn work(order: Order) -> u8 {
         },
     };
     drop_old_jobs(&layout, &order.job.deployment_id);
+    queue::sweep(&layout.queue());
     drop(lease);
     status
 }

@@ -52,6 +52,13 @@ impl Drop for Ticket {
     }
 }
 
+/// Takes away what processes left that were killed while they waited.
+pub fn sweep(queue: &Path) {
+    waiting(queue).iter().for_each(|path| {
+        is_held(path);
+    });
+}
+
 /// Returns whether anybody waits.
 pub fn is_waited(queue: &Path) -> bool {
     waiting(queue).iter().any(|path| is_held(path))
@@ -93,6 +100,8 @@ mod tests {
         drop(first);
         assert!(third.is_first());
         drop(third);
-        assert!(!is_waited(&queue));
+        fs::write(queue.join("000000000000.000000001-1"), "").unwrap();
+        sweep(&queue);
+        assert!(!is_waited(&queue) && fs::read_dir(&queue).unwrap().count() == 0);
     }
 }
