@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::host::{atomic, seam};
 use crate::model::{
-    AppName, EnvironmentName, ErrorKind, FailureReport, HistoryEntry, HistoryRecord, HistoryStatus, Outcome,
-    ReleaseId,
+    AppName, DeploymentId, EnvironmentName, ErrorKind, FailureReport, HistoryEntry, HistoryRecord,
+    HistoryStatus, Outcome, ReleaseId,
 };
 
 /// Largest record that is read; a file beyond it is not ours.
@@ -130,6 +130,18 @@ pub fn read_all(directory: &Path, app: &AppName, environment: &EnvironmentName) 
     // The stamp in a name sorts as the time does, and orders records of one millisecond.
     entries.sort_by(|one, other| other.0.cmp(&one.0));
     entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// Returns the record of a deployment, when there is one.
+pub fn record_of(
+    directory: &Path,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &DeploymentId,
+) -> Option<HistoryRecord> {
+    let entries = read_all(directory, app, environment);
+    let mut records = entries.iter().filter_map(HistoryEntry::record);
+    records.find(|record| record.deployment_id == *id).cloned()
 }
 
 /// Names of the form `{prefix}{stamp}.json`. Apps `a_b` and `a` can share a prefix: the record decides.

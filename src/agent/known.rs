@@ -14,8 +14,7 @@ use crate::host::atomic::{self, WriteError};
 use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::model::{
-    Action, DeploymentId, ErrorKind, FailureReport, HistoryEntry, HistoryRecord, Job, Outcome, Placement,
-    ReleaseId, Stage,
+    Action, DeploymentId, ErrorKind, FailureReport, HistoryRecord, Job, Outcome, Placement, ReleaseId, Stage,
 };
 
 /// A job that was here before.
@@ -70,7 +69,7 @@ pub(super) fn find(job: &Job, layout: &Layout) -> Result<Option<Known>, Refusal>
             && (record.verb != Action::Deploy.verb() || record.version == job.version.label);
         let wish = format!("{} of {}", record.verb, record.version);
         return if same {
-            Ok(Some(Known::Result(Box::new(result_of(*record)))))
+            Ok(Some(Known::Result(Box::new(result_of(record)))))
         } else {
             Err(used(id, &wish, job))
         };
@@ -112,13 +111,8 @@ pub(super) fn under_way(layout: &Layout) -> Result<Option<DeploymentId>, Refusal
 }
 
 /// Returns the record of this job's id: its log may be gone, for only those of the last jobs are kept.
-fn recorded(job: &Job, layout: &Layout) -> Option<Box<HistoryRecord>> {
-    let entries = history::read_all(&layout.history(), &job.app.name, &job.environment.name);
-    let mut records = entries.into_iter().filter_map(|entry| match entry {
-        HistoryEntry::Record(record) => Some(record),
-        HistoryEntry::Unreadable { .. } => None,
-    });
-    records.find(|record| record.deployment_id == job.deployment_id)
+fn recorded(job: &Job, layout: &Layout) -> Option<HistoryRecord> {
+    history::record_of(&layout.history(), &job.app.name, &job.environment.name, &job.deployment_id)
 }
 
 fn result_of(record: HistoryRecord) -> DeploymentResult {

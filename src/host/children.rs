@@ -68,7 +68,8 @@ pub fn start_of(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok().filter(|_| !ended)
 }
 
-/// Returns the id of the machine's present start: process ids mean nothing after the next one.
+/// Returns the id of the machine's present start: process ids mean nothing after the next one. Where the kernel does not
+/// say, every start counts as the same.
 pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

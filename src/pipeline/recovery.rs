@@ -273,10 +273,8 @@ impl Run {
 
     /// Returns what the history knows of this deployment.
     pub(super) fn recorded(&self) -> Option<HistoryRecord> {
-        let (app, environment) = (&self.job.app.name, &self.job.environment.name);
-        let entries = history::read_all(&self.layout.history(), app, environment);
-        let mut records = entries.iter().filter_map(crate::model::HistoryEntry::record);
-        records.find(|record| record.deployment_id == self.job.deployment_id).cloned()
+        let job = &self.job;
+        history::record_of(&self.layout.history(), &job.app.name, &job.environment.name, &job.deployment_id)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use crate::host::atomic::{self, WriteError};
+use crate::host::children::boot;
 use crate::host::digest;
 use crate::host::docker::Docker;
 use crate::host::layout::Layout;
@@ -78,11 +79,6 @@ fn recorded(layout: &Layout) -> Option<Record> {
 /// Returns whether a release of ours is known to be deployed under this project name.
 pub fn is_deployed(layout: &Layout, project: &str) -> bool {
     recorded(layout).is_some_and(|record| record.project == project)
-}
-
-fn boot() -> String {
-    // Where the kernel does not say, every start of the machine counts as the same.
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Files of a release's directory that say how it is started.
