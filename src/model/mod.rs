@@ -19,6 +19,7 @@ mod outcome;
 pub mod reference;
 mod registry;
 mod release;
+pub mod rules;
 mod stage;
 mod verdict;
 mod wall;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ffe_deploy::model::Outcome;
+use ffe_deploy::model::{Outcome, rules};
 
 /// Reads readers of events only, and only the command line knows it.
 const REPORT: &str = "report";
@@ -220,4 +220,54 @@ fn the_page_on_speed_has_every_part_that_the_benchmark_measures() {
             "docs/performance.md lacks `{title}`: scripts/bench"
         );
     }
+}
+
+/// Code of a source, without the tests at its foot.
+fn code_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+}
+
+/// The literal that a text begins with.
+fn literal(text: &str) -> Option<&str> {
+    text.trim_start().strip_prefix('"')?.split('"').next()
+}
+
+/// Ids that findings are made with, where the code says them beside the constructor, or as a `const` of its file.
+fn ids_of_findings(code: &str) -> BTreeSet<&str> {
+    const MAKERS: [&str; 4] = ["Finding::passed(", "Finding::warning(", "Finding::error(", ".strict("];
+    let direct = MAKERS.iter().flat_map(|maker| code.split(maker).skip(1)).filter_map(literal);
+    let named = code.split(": &str = ").skip(1).filter_map(literal);
+    direct.chain(named.filter(|word| is_id(word))).collect()
+}
+
+fn is_id(word: &str) -> bool {
+    let groups: BTreeSet<&str> = rules::all().filter_map(|rule| rule.id.split('.').next()).collect();
+    word.split_once('.').is_some_and(|(group, _)| groups.contains(group))
+}
+
+#[test]
+fn every_id_that_a_finding_is_made_with_is_a_rule_of_the_catalogue_and_the_other_way_round() {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let makes = |file: &PathBuf| {
+        !file.ends_with("event/examples.rs") && !file.starts_with(root().join("src/model/rules"))
+    };
+    let codes: Vec<(PathBuf, String)> = files
+        .into_iter()
+        .filter(makes)
+        .map(|file| {
+            let code = code_of(&file);
+            (file, code)
+        })
+        .collect();
+    let finders = codes.iter().filter(|(_, code)| code.contains("Finding::"));
+    let unknown: Vec<_> = finders
+        .flat_map(|(file, code)| ids_of_findings(code).into_iter().map(move |id| (file, id)))
+        .filter(|(_, id)| rules::find(id).is_none())
+        .collect();
+    assert!(unknown.is_empty(), "these are in no file of src/model/rules: {unknown:#?}");
+    let is_made = |id: &str| codes.iter().any(|(_, code)| code.contains(&format!("\"{id}\"")));
+    let unmade: Vec<_> = rules::all().map(|rule| rule.id).filter(|id| !is_made(id)).collect();
+    assert!(unmade.is_empty(), "nothing finds these: {unmade:?}");
 }

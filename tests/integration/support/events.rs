@@ -21,7 +21,7 @@ fn parse(log: &Path, line: &str) -> Value {
     event
 }
 
-/// Checks one event against `schemas/event.schema.json`, once the project has it.
+/// Checks one event against `schemas/event.schema.json`, once the project has it, and its rule against the catalogue.
 pub(crate) fn validate_event(event: &Value) {
     static SCHEMA: OnceLock<Option<jsonschema::Validator>> = OnceLock::new();
     let schema = SCHEMA.get_or_init(|| {
@@ -30,6 +30,9 @@ pub(crate) fn validate_event(event: &Value) {
         let schema: Value = serde_json::from_str(&text).expect("the event schema is JSON");
         Some(jsonschema::validator_for(&schema).expect("the event schema is a JSON Schema"))
     });
+    if let (Some("finding_reported"), Some(rule)) = (event["event"].as_str(), event["rule"].as_str()) {
+        assert!(ffe_deploy::model::rules::find(rule).is_some(), "rule {rule} is not in src/model/rules");
+    }
     let Some(schema) = schema else { return };
     let problems: Vec<_> =
         schema.iter_errors(event).map(|error| format!("{} at {}", error, error.instance_path())).collect();

@@ -1,0 +1,5 @@
+//! Rules on images and Dockerfiles.
+
+use super::Rule;
+
+pub(super) const RULES: &[Rule] = &[];
