@@ -84,6 +84,20 @@ pub(super) fn may_stop(old: &[ContainerFacts], model: &ComposeModel, manner: Man
     old.iter().filter(stops).map(|container| container.id.clone()).collect()
 }
 
+/// Returns those containers that are more than a release wants of their service: an attempt that was killed left them, and
+/// nothing has put them right. First those that rest, then those that were started first.
+///
+/// Compose recreates one of them and removes the others at the same time; one may have the name that it needs for a moment.
+pub(super) fn surplus(old: &[ContainerFacts], model: &ComposeModel) -> Vec<String> {
+    let surplus = model.services.iter().flat_map(|(service, wanted)| {
+        let mut mine: Vec<_> = old.iter().filter(|container| container.service == *service).collect();
+        mine.sort_by(|a, b| (is_active(a), &a.started_at).cmp(&(is_active(b), &b.started_at)));
+        mine.truncate(mine.len().saturating_sub(wanted.replicas() as usize));
+        mine
+    });
+    surplus.map(|container| container.id.clone()).collect()
+}
+
 /// Returns the containers that run, in the order in which they were started.
 pub(super) fn in_order(containers: &[ContainerFacts]) -> Vec<String> {
     let mut running: Vec<_> = containers.iter().filter(|container| is_active(container)).collect();
@@ -264,6 +278,19 @@ mod tests {
         let found = [running("one", "web", "1"), running("two", "web", "2")];
         let entry = entry(&["one", "two"], &[]);
         assert_eq!(planned(&found, 1, Side::Before, &entry), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn of_more_containers_than_a_release_wants_those_that_rest_go_first() {
+        let old = [
+            running("first", "web", "1"),
+            container("made", "web", ContainerState::Created, "0001"),
+            running("last", "web", "2"),
+            running("gone", "gone", "1"),
+        ];
+        assert_eq!(surplus(&old, &model(&[("web", 2)])), ["made"]);
+        assert_eq!(surplus(&old, &model(&[("web", 1)])), ["made", "first"]);
+        assert!(surplus(&old, &model(&[("web", 3), ("db", 1)])).is_empty());
     }
 
     #[test]

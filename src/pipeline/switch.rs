@@ -6,7 +6,7 @@ use std::path::Path;
 use super::journal::Phase;
 use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
-use super::settle::{in_order, may_stop};
+use super::settle::{in_order, may_stop, surplus};
 use super::stop::Stop;
 use crate::event::{EventKind, ServiceChange};
 use crate::executor::compose::{ExecutorError, changes, drift};
@@ -88,6 +88,8 @@ impl Run {
         self.tell_changes(&target.release, before);
         if manner.down_first {
             self.executor.down(&target.site, &[]).await?;
+        } else {
+            self.executor.remove(&surplus(old, &target.model)).await?;
         }
         self.executor.up(&target.site, &target.model, &force).await?;
         Ok(Done::Did(()))

@@ -40,7 +40,10 @@ pub(super) fn of(host: &Host) -> Result<(), String> {
 pub(super) fn succeeded(host: &Host, id: &DeploymentId) -> Result<(), String> {
     match outcome(host, id) {
         Some(Outcome::Succeeded) => Ok(()),
-        other => Err(format!("{id} ended as {other:?}")),
+        other => Err(format!(
+            "{id} ended as {other:?}: {}",
+            last_line(host, id).unwrap_or_default()["result"]["errors"]
+        )),
     }
 }
 
@@ -78,9 +81,12 @@ fn told_once(host: &Host, records: &[HistoryRecord]) -> Result<(), String> {
 }
 
 fn outcome(host: &Host, id: &DeploymentId) -> Option<Outcome> {
+    serde_json::from_value(last_line(host, id)?["result"]["outcome"].clone()).ok()
+}
+
+fn last_line(host: &Host, id: &DeploymentId) -> Option<serde_json::Value> {
     let line = log::lines(&host.layout().events(id)).ok()?.pop()?;
-    let value: serde_json::Value = serde_json::from_str(&line).ok()?;
-    serde_json::from_value(value["result"]["outcome"].clone()).ok()
+    serde_json::from_str(&line).ok()
 }
 
 /// Returns the release that is current when one believes the history.
