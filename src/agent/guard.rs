@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::order::Order;
 use crate::host::atomic::{self, WriteError};
 use crate::host::ballast;
-use crate::host::boot::systemd_for_user;
+use crate::host::boot::{lingers, systemd_for_user};
 use crate::host::children::DEPLOYMENT;
 use crate::host::digest;
 use crate::host::layout::Layout;
@@ -200,8 +200,14 @@ fn becomes(command: &mut Command, program: &Path) -> bool {
 }
 
 /// A logout kills a user's processes where logind says so, detached or not; a scope of its own saves the guard.
+///
+/// The manager of a user who does not linger ends with the last session and takes its scopes along (tried: 10 s after the
+/// runner was killed): there the guard stays in the session, which logind leaves alone by default.
 fn systemd_scope() -> Option<Command> {
     let user = systemd_for_user().filter(|_| crate::host::process::is_installed("systemd-run"))?;
+    if user && !lingers() {
+        return None;
+    }
     let mut command = Command::new("systemd-run");
     if user {
         command.arg("--user");

@@ -34,7 +34,7 @@ impl WriteError {
     }
 }
 
-/// Replaces a file by one with this content and mode: written beside it, fsynced, renamed.
+/// Replaces a file by one with this content and mode, whatever the umask: written beside it, fsynced, renamed.
 ///
 /// # Errors
 /// The directory cannot be written; the old file is then untouched.
@@ -52,6 +52,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), WriteError> {
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    // The umask has taken from it what others may be meant to read.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }

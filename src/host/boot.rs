@@ -236,8 +236,8 @@ fn target(user: bool) -> &'static str {
     if user { "default.target" } else { "multi-user.target" }
 }
 
-/// Whether this user's units run without a login.
-fn lingers() -> bool {
+/// Returns whether this user's units run without a login.
+pub fn lingers() -> bool {
     std::env::var_os("USER").is_some_and(|user| Path::new(LINGERING).join(user).exists())
 }
 
