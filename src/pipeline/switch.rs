@@ -268,6 +268,17 @@ fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
             )
         })
         .collect();
-    let hint = "look at the service's last log lines and at its configuration, then deploy again";
-    FailureReport::new(ErrorKind::HealthCheckError, "health.failed", words.join("; ")).hint(hint)
+    let details: Vec<&str> = failed.iter().map(|check| check.detail.as_str()).collect();
+    FailureReport::new(ErrorKind::HealthCheckError, "health.failed", words.join("; "))
+        .hint(what_helps(&details))
+}
+
+/// The documents' remedies, by what the checks were answered (R001-61 to R001-63, R003-56).
+fn what_helps(answers: &[&str]) -> &'static str {
+    if answers.iter().any(|answer| answer.starts_with("502") || answer.starts_with("504")) {
+        return "a proxy answers, and what it asks does not: look at the log of the service behind it, and at the proxy's \
+                configuration (`/etc/nginx/conf.d`), then deploy again";
+    }
+    "look at the service's last log lines and at its configuration: a key that is missing in the env file, a data file that \
+     it may not write; `--no-cache` builds anew; then deploy again"
 }
