@@ -163,6 +163,8 @@ impl<'a> Visit<'a> {
         let project_dir = staged.map(Staged::app).or_else(|| self.layout.in_place().map(Path::to_owned));
         let mut looked = super::look::look(self.job, self.layout, project_dir.as_deref(), current).await;
         looked.findings.extend(facts::clock(self.job.clock_ahead_s));
+        looked.findings =
+            looked.findings.into_iter().map(|found| found.silenced_by(&self.job.silenced)).collect();
         for finding in &looked.findings {
             self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }

@@ -107,7 +107,8 @@ async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
     let mut answer = empty_status(job, layout);
     let entries = history::read_all(&layout.history(), &job.app.name, &job.environment.name);
     answer.last_deployment = entries.iter().find_map(last_deployment);
-    answer.warnings.extend(super::look::lost_images(layout, &docker).await);
+    let lost = super::look::lost_images(layout, &docker).await;
+    answer.warnings.extend(lost.filter(|found| !job.silenced.contains_key(&found.rule)));
     let Some(scene) = scene else { return Ok(answer) };
     answer.project.clone_from(&scene.site.project);
     let containers =

@@ -19,7 +19,7 @@ use crate::model::{
 use crate::remote::session::{Message, Session, SessionError};
 use crate::remote::{self, Agents, How, RemoteError, Settings};
 use crate::report::story::PrunedTold;
-use crate::report::{human, json};
+use crate::report::{found as table, human, json};
 use crate::text::Redactor;
 
 /// Looks at the target, and prints what is there.
@@ -46,12 +46,9 @@ pub(super) async fn look(wish: Wish) -> Exit {
 }
 
 /// Adds what the runner found itself to the host's answer to `validate`.
-pub(super) fn with_finding(answer: Value, finding: Option<Finding>) -> Value {
-    let (Some(finding), Ok(mut found)) = (finding, serde_json::from_value::<ValidateAnswer>(answer.clone()))
-    else {
-        return answer;
-    };
-    found.findings.push(finding);
+pub(super) fn with_findings(answer: Value, own: Vec<Finding>) -> Value {
+    let Ok(mut found) = serde_json::from_value::<ValidateAnswer>(answer.clone()) else { return answer };
+    found.findings.extend(own);
     serde_json::to_value(ValidateAnswer::of(found.findings)).unwrap_or(answer)
 }
 
@@ -169,7 +166,7 @@ pub(super) fn pruned(result: &DeploymentResult, told: &PrunedTold, output: Outpu
 /// Prints what `validate` found.
 pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     let answer = serde_json::to_value(found).unwrap_or_default();
-    print(&answer, output, Some(human::validate(found)));
+    print(&answer, output, Some(table::validate(found)));
 }
 
 /// Says that there is nothing to follow, and how the last deployment ended.
@@ -243,7 +240,7 @@ mod tests {
     use crate::agent::protocol::Reply;
     use crate::event::examples;
     use crate::report::hostile::{many_harmful, nothing_is_obeyed};
-    use crate::report::{human, json};
+    use crate::report::{found, human, json};
     use crate::text::Redactor;
 
     proptest! {
@@ -268,7 +265,7 @@ mod tests {
             let mut result = examples::result();
             let finding = crate::model::Finding::warning("a.b", next(), next()).detail(&next(), next());
             let found = crate::model::ValidateAnswer::of(vec![finding]);
-            nothing_is_obeyed("what validate found", &human::validate(&found))?;
+            nothing_is_obeyed("what validate found", &found::validate(&found))?;
             (result.verb, result.version, result.backup) = (next(), Some(next()), Some(next()));
             nothing_is_obeyed("a result", &human::result(&result))?;
         }

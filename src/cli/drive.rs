@@ -65,6 +65,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         built: BTreeMap::new(),
         how_to_follow: String::new(),
         patient_until,
+        found: Vec::new(),
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -96,6 +97,8 @@ pub(super) struct Drive {
     pub(super) how_to_follow: String,
     /// Until when another deployment is waited for.
     pub(super) patient_until: Option<Instant>,
+    /// What the runner found itself.
+    pub(super) found: Vec<Finding>,
 }
 
 /// What the host says to a job.
@@ -264,6 +267,7 @@ impl Drive {
         for finding in &resolved.notices {
             self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }
+        self.found.clone_from(&resolved.notices);
     }
 
     /// Hands the job over, lets the host look at it, and returns what it says.
@@ -285,14 +289,15 @@ impl Drive {
                         order = self.judge_order(&Running { release, version, commit }, load).await;
                     }
                     Reply::Ready { passed, mut findings, builds } => {
-                        findings.extend(order);
+                        findings.extend(self.found.iter().cloned().chain(order));
                         if passed && !own::is_refused(&findings) {
                             return Ok(Agreed::MayStart(builds));
                         }
                         return Err(own::refused(&findings));
                     }
                     Reply::Answer { answer } => {
-                        return Ok(Agreed::Answered(answer::with_finding(answer, order)));
+                        let own = self.found.iter().cloned().chain(order).collect();
+                        return Ok(Agreed::Answered(answer::with_findings(answer, own)));
                     }
                     Reply::Refused { outcome, failure } => return Err(Own::of(outcome, failure)),
                     Reply::Started { deployment_id, .. } => return Ok(Agreed::Follows(deployment_id)),
@@ -308,6 +313,7 @@ impl Drive {
         let (version, commit) = (job.version.label.as_str(), job.bundle.commit.as_deref());
         let coming = Coming { action: &job.action, directory: &load.app_dir, version, commit, allow_older };
         let found = ancestry::judge(running, &coming, &self.surroundings).await;
+        let found = found.map(|finding| finding.silenced_by(&load.job.silenced));
         if let Some(finding) = found.clone() {
             self.telling.emitter.emit(here!(), EventKind::FindingReported { finding });
         }

@@ -198,6 +198,7 @@ impl Wish {
                 timeout: self.timeout.unwrap_or(resolved.environment.timeout),
                 ..resolved.environment.clone()
             },
+            silenced: resolved.silenced.clone(),
             version: resolved.version.clone(),
             variables: resolved.variables.clone(),
             registries,

@@ -13,6 +13,7 @@ use super::interpolate::{Vars, is_variable_name, names};
 use super::paths::{self, RELATIVE};
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
+use super::rules;
 use super::secret_names::looks_secret;
 use super::yaml::{Node, Place, Scalar, Style, Value};
 
@@ -21,7 +22,7 @@ pub(super) const TYPES: [&str; 6] =
     ["docker-compose", "docker", "swarm", "kubernetes", "terraform", "ansible"];
 const BUILT: [(&str, AppKind); 1] = [("docker-compose", AppKind::DockerCompose)];
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "type",
     "path",
     "compose_file",
@@ -42,6 +43,7 @@ const KEYS: [&str; 21] = [
     "health",
     "rollback",
     "keep_releases",
+    "rules",
     "url",
 ];
 const LATER: [&str; 4] = ["test", "hooks", "notify", "secret_command"];
@@ -79,6 +81,8 @@ pub(super) struct WrittenApp {
     pub(super) health: HealthSpec,
     pub(super) automatic_rollback: Option<bool>,
     pub(super) keep_releases: Option<u32>,
+    /// Rules that do not count for this app, by id, with the reason.
+    pub(super) silenced: BTreeMap<String, String>,
     pub(super) url: Option<String>,
 }
 
@@ -116,6 +120,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenAp
     }
     app.automatic_rollback = section.get("rollback").and_then(|field| read_rollback(&field, problems));
     app.keep_releases = section.get("keep_releases").and_then(|field| field.integer(KEEP, problems));
+    app.silenced = section.get("rules").map(|field| rules::read(&field, problems)).unwrap_or_default();
     app.url = section
         .get("url")
         .and_then(|field| field.text_that("an http or https address", is_address, problems));

@@ -1,5 +1,6 @@
 //! Reader of one environment: the keys of an entry of `environments`, after overlays and filling.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use super::duration;
 use super::interpolate::is_variable_name;
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
+use super::rules;
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "profile",
     "host",
     "user",
@@ -28,6 +30,7 @@ const KEYS: [&str; 16] = [
     "recover_at_boot",
     "timeout",
     "on_lost",
+    "rules",
     "overrides",
 ];
 const LATER: [&str; 2] = ["notify", "hooks"];
@@ -60,6 +63,8 @@ pub(super) struct WrittenEnvironment {
     pub(super) recover_at_boot: Option<bool>,
     pub(super) timeout: Option<Duration>,
     pub(super) on_lost: OnLost,
+    /// Rules that do not count here, by id, with the reason.
+    pub(super) silenced: BTreeMap<String, String>,
 }
 
 /// Names of the variables that hold the key and its passphrase.
@@ -117,6 +122,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenEn
             .get("allow_network_root")
             .and_then(|field| field.boolean(problems))
             .unwrap_or(false),
+        silenced: section.get("rules").map(|field| rules::read(&field, problems)).unwrap_or_default(),
         recover_at_boot: section.get("recover_at_boot").and_then(|field| field.boolean(problems)),
     }
 }

@@ -23,6 +23,7 @@ mod problem;
 mod reader;
 mod registries;
 mod resolve;
+mod rules;
 mod secret_names;
 mod select;
 mod target;
@@ -113,6 +114,8 @@ pub struct Resolved {
     pub bundle: Vec<String>,
     /// Globs for [`bundle::scan`] that win over all others.
     pub bundle_exclude: Vec<String>,
+    /// Rules that do not count here, by id, with the reason: of the environment, and above them those of the app.
+    pub silenced: BTreeMap<String, String>,
     /// Worth knowing, stops nothing.
     pub notices: Vec<Finding>,
     /// Every secret value, keys and passphrases too, for redaction.

@@ -302,8 +302,11 @@ impl Parts<'_> {
         bundle_globs.extend(files.iter().map(|file| bundle::escaped(file)));
         let exclude = self.excluded(&written, git);
         let environment = self.environment(&target);
+        let mut silenced = self.place.written.silenced.clone();
+        silenced.extend(written.silenced.clone());
         let mut notices = layers.notices;
         notices.extend(notices::of(&self.app_dir, git, &environment.placement, &self.inputs.job));
+        let notices = notices.into_iter().map(|notice| notice.silenced_by(&silenced)).collect();
         Resolved {
             environment,
             app: self.app(written, files, layers.compose_profiles),
@@ -316,6 +319,7 @@ impl Parts<'_> {
             app_dir: self.app_dir,
             bundle: bundle_globs,
             bundle_exclude: exclude,
+            silenced,
             notices,
             secrets,
         }

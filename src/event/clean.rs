@@ -194,6 +194,7 @@ impl<'a> Cleaner<'a> {
         finding.hint.iter_mut().for_each(|hint| self.text(hint));
         self.names(&mut finding.details, Self::text);
         finding.place.iter_mut().for_each(|place| self.line(&mut place.file));
+        finding.silenced.iter_mut().for_each(|silenced| self.text(&mut silenced.reason));
     }
 
     /// Cleans why something failed.

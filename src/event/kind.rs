@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeploymentResult;
 use crate::model::{
-    ErrorKind, FailureReport, Finding, Outcome, Particular, Place, Severity, StageOutcome, Verdict,
+    ErrorKind, FailureReport, Finding, Outcome, Particular, Place, Severity, Silenced, StageOutcome, Verdict,
 };
 
 /// What happened. Never a request, never a rendered sentence.
@@ -259,6 +259,9 @@ struct FindingFields {
     /// Where it is written, when it is about something in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
+    /// Why it does not count, when the configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silenced: Option<Silenced>,
 }
 
 /// The keys of a failure on an event's line, where `message` is the event's own.

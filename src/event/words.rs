@@ -56,6 +56,7 @@ pub fn level_of(outcome: Outcome) -> Level {
 fn of_severity(severity: Severity) -> Level {
     match severity {
         Severity::Passed => Level::Debug,
+        Severity::Silenced => Level::Info,
         Severity::Warning => Level::Warning,
         Severity::Error => Level::Error,
     }

@@ -24,6 +24,9 @@ pub struct Job {
     pub compose_files: Vec<ComposeFile>,
     /// Where, and under which rules.
     pub environment: Environment,
+    /// Rules that do not count here, by id, with the reason.
+    #[serde(default)]
+    pub silenced: BTreeMap<String, String>,
     /// Which version it is called.
     pub version: Version,
     /// Variables of the app, by layer.
@@ -326,6 +329,7 @@ pub(crate) fn example_job() -> Job {
     });
     Job {
         compose_files: Vec::new(),
+        silenced: BTreeMap::new(),
         deployment_id: "deploy-1".parse().unwrap(),
         correlation_id: "c".parse().unwrap(),
         action: Action::Deploy,

@@ -49,5 +49,5 @@ pub use outcome::{ErrorKind, Exit, FailureReport, Outcome, Particular, Status};
 pub use registry::RegistryLogin;
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use stage::{Stage, StageOutcome};
-pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Verdict};
+pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Silenced, Verdict};
 pub use wall::wall;

@@ -17,12 +17,14 @@ pub enum Verdict {
     Skipped,
 }
 
-/// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How much a finding weighs, from nothing to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// As wanted.
     Passed,
+    /// Not as wanted, and the configuration says why that is right here.
+    Silenced,
     /// Worth knowing; does not stop anything.
     Warning,
     /// Stops the deployment before anything is touched.
@@ -42,6 +44,15 @@ pub struct Place {
     pub column: Option<u32>,
 }
 
+/// Why a finding does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Silenced {
+    /// How much it would weigh.
+    pub was: Severity,
+    /// Why that is right here, in the words of the configuration.
+    pub reason: String,
+}
+
 /// What one preflight check found (R000-49).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -59,6 +70,9 @@ pub struct Finding {
     /// Where it is written, when it is about something in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// Why it does not count, when the configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silenced: Option<Silenced>,
 }
 
 impl Finding {
@@ -78,13 +92,32 @@ impl Finding {
     }
 
     fn with(rule: &str, severity: Severity, message: String, hint: Option<String>) -> Self {
-        Self { rule: rule.to_owned(), severity, message, hint, details: BTreeMap::new(), place: None }
+        Self {
+            rule: rule.to_owned(),
+            severity,
+            message,
+            hint,
+            details: BTreeMap::new(),
+            place: None,
+            silenced: None,
+        }
     }
 
     /// Returns the finding with a named detail added.
     #[must_use]
     pub fn detail(mut self, name: &str, value: impl Into<String>) -> Self {
         self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the finding, silenced when a reason is written for its rule; one that passed has nothing to silence.
+    #[must_use]
+    pub fn silenced_by(mut self, reasons: &BTreeMap<String, String>) -> Self {
+        let counts = matches!(self.severity, Severity::Warning | Severity::Error);
+        if let Some(reason) = reasons.get(&self.rule).filter(|_| counts) {
+            self.silenced = Some(Silenced { was: self.severity, reason: reason.clone() });
+            self.severity = Severity::Silenced;
+        }
         self
     }
 
@@ -153,5 +186,23 @@ impl HealthReport {
     /// Returns whether the release may stay (healthy or degraded).
     pub fn is_acceptable(&self) -> bool {
         self.overall != Overall::Unhealthy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silenced_finding_stays_with_the_reason_and_what_it_was() {
+        let reasons = BTreeMap::from([("compose.latest".to_owned(), "pinned by the registry".to_owned())]);
+        let found = Finding::error("compose.latest", "x", "y").silenced_by(&reasons);
+        assert_eq!(found.severity, Severity::Silenced);
+        let silenced = found.silenced.unwrap();
+        assert_eq!((silenced.was, silenced.reason.as_str()), (Severity::Error, "pinned by the registry"));
+        let other = Finding::error("compose.model", "x", "y");
+        assert_eq!(other.clone().silenced_by(&reasons), other);
+        let passed = Finding::passed("compose.latest", "x");
+        assert_eq!(passed.clone().silenced_by(&reasons), passed);
     }
 }

@@ -47,6 +47,7 @@ impl Run {
             Err(error) => return Err(error.into()),
         };
         for finding in taken.warnings {
+            let finding = finding.silenced_by(&self.job.silenced);
             self.emitter.emit(here!(), EventKind::FindingReported { finding });
         }
         let path = taken.path.to_string_lossy().into_owned();

@@ -269,6 +269,7 @@ mod tests {
             "[INFO]  ▸ validating\n",
             "[WARN]    ! host.disk: 8.1 GB are free; 20 GB are recommended\n",
             "            → free space below /srv\n",
+            "              https://github.com/Three-Rivers-Tech/ffe-deploy/blob/main/docs/rules/host.disk.md\n",
             "[INFO]    docker compose build\n          │ #7 [backend 2/4] RUN pip install",
             "[INFO]    image of backend: ghcr.io/three-rivers-tech/shop-backend:1.4.0 pulled, 152.3 MB, 60303ae22b99\n",
             "[INFO]  ✓ deploying  4.3 s\n",

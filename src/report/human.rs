@@ -7,8 +7,8 @@ use super::story::PrunedTold;
 use super::{summary, words};
 use crate::event::DeploymentResult;
 use crate::model::{
-    BackupListed, CheckAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry, ListAnswer, Severity,
-    StatusAnswer, ValidateAnswer, Verdict,
+    BackupListed, CheckAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry, ListAnswer,
+    StatusAnswer, Verdict,
 };
 use crate::text::{harmless, harmless_lines};
 
@@ -60,28 +60,6 @@ pub fn status(answer: &StatusAnswer, width: Option<u16>) -> String {
 pub fn health(answer: &HealthAnswer, width: Option<u16>) -> String {
     let mut page = Page::new(summary::health_text(answer.status).to_owned());
     page.table(width, &CHECK_HEADINGS, check_rows(answer));
-    page.end()
-}
-
-/// Returns the answer of `validate`: errors first, then warnings, each with what to do, then what is well.
-pub fn validate(answer: &ValidateAnswer) -> String {
-    let count = |severity| answer.findings.iter().filter(|finding| finding.severity == severity).count();
-    let errors = words::count(count(Severity::Error), "error");
-    let warnings = words::count(count(Severity::Warning), "warning");
-    let word = if answer.passed { "✓ passed" } else { "✗ failed" };
-    let checks = words::count(answer.findings.len(), "check");
-    let mut page = Page::new(format!("{word}: {checks}, {errors}, {warnings}"));
-    for (severity, mark) in [(Severity::Error, "✗"), (Severity::Warning, "!"), (Severity::Passed, "✓")] {
-        for finding in answer.findings.iter().filter(|finding| finding.severity == severity) {
-            page.paragraph(&format!("  {mark} "), &format!("{}: {}", finding.rule, finding.message));
-            for (name, value) in &finding.details {
-                page.paragraph("      ", &format!("{name}: {value}"));
-            }
-            if let Some(hint) = &finding.hint {
-                page.paragraph("    → ", hint);
-            }
-        }
-    }
     page.end()
 }
 
@@ -252,10 +230,10 @@ fn time(time: Timestamp) -> String {
 
 /// What is printed, part below part.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
-    fn new(headline: String) -> Self {
+    pub(super) fn new(headline: String) -> Self {
         Self(format!("{}\n", harmless(&headline)))
     }
 
@@ -263,7 +241,12 @@ impl Page {
         self.0.push_str(&format!("  {name:<12} {}\n", harmless(value)));
     }
 
-    fn paragraph(&mut self, lead: &str, text: &str) {
+    /// A part of its own, below an empty line.
+    pub(super) fn heading(&mut self, text: &str) {
+        self.0.push_str(&format!("\n{}\n", harmless(text)));
+    }
+
+    pub(super) fn paragraph(&mut self, lead: &str, text: &str) {
         let gap = " ".repeat(lead.chars().count());
         for (at, line) in harmless_lines(text).lines().enumerate() {
             let lead = if at == 0 { lead } else { gap.as_str() };
@@ -292,7 +275,7 @@ impl Page {
         }
     }
 
-    fn end(self) -> String {
+    pub(super) fn end(self) -> String {
         self.0
     }
 }
@@ -303,8 +286,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        ArchiveFormat, ContainerStatus, CurrentRelease, Finding, HealthReport, LastDeployment, LeaseHolder,
-        ListedApp, Outcome, Stage, Unfinished,
+        ArchiveFormat, ContainerStatus, CurrentRelease, HealthReport, LastDeployment, LeaseHolder, ListedApp,
+        Outcome, Stage, Unfinished,
     };
 
     fn at(second: i64) -> Timestamp {
@@ -394,27 +377,6 @@ backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection re
         assert!(status(&stopped, None).starts_with("shop in production: stopped\n"));
         let nothing = StatusAnswer { current: None, containers: vec![], ..answer() };
         assert!(status(&nothing, None).starts_with("shop in production: nothing is deployed\n"));
-    }
-
-    #[test]
-    fn validate_puts_errors_first_with_what_to_do() {
-        let findings = vec![
-            Finding::passed("docker.running", "the daemon answers"),
-            Finding::error("compose.file", "there is no `docker-compose.yml`", "add it")
-                .detail("looked in", "/srv"),
-            Finding::warning("host.disk", "8 GB are free", "free some"),
-        ];
-        assert_eq!(
-            validate(&ValidateAnswer::of(findings)),
-            "✗ failed: 3 checks, 1 error, 1 warning
-  ✗ compose.file: there is no `docker-compose.yml`
-      looked in: /srv
-    → add it
-  ! host.disk: 8 GB are free
-    → free some
-  ✓ docker.running: the daemon answers
-"
-        );
     }
 
     #[test]

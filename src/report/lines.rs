@@ -3,7 +3,7 @@
 
 use super::{story, summary, words};
 use crate::event::{Event, EventKind, ImageHow, Level};
-use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict};
+use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict, rules};
 
 /// One line; the first one of an event carries its level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,16 +195,19 @@ fn stage_end(level: Level, stage: Stage, outcome: StageOutcome, took_ms: u64, re
 }
 
 fn finding_lines(level: Level, finding: &Finding) -> Vec<Line> {
-    let mark = match finding.severity {
-        Severity::Passed => "✓",
-        Severity::Warning => "!",
-        Severity::Error => "✗",
-    };
+    let mark = words::mark(finding.severity);
     let mut lines = headed(level, &format!("  {mark} {}: ", finding.rule), &finding.message);
+    if let Some(silenced) = &finding.silenced {
+        lines.extend(indented("    silenced: ", &silenced.reason));
+        return lines;
+    }
     for (name, value) in &finding.details {
         lines.extend(indented(&format!("      {name}: "), value));
     }
     lines.extend(next_step(finding.hint.as_deref()));
+    if let Some(rule) = rules::find(&finding.rule).filter(|_| finding.severity != Severity::Passed) {
+        lines.push(Line::more(format!("      {}", rule.url())));
+    }
     lines
 }
 

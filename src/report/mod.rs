@@ -11,6 +11,7 @@ pub mod console;
 pub mod diagnostics;
 mod ending;
 pub mod event_log;
+pub mod found;
 pub mod github;
 #[cfg(test)]
 pub(crate) mod hostile;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Outcome;
+use crate::model::{Outcome, Severity};
 
 /// Returns a duration in at most two units: `340 ms`, `1.2 s`, `2 min 05 s`, `1 h 02 min`.
 pub fn duration(time: Duration) -> String {
@@ -68,6 +68,26 @@ pub fn meaning(outcome: Outcome) -> &'static str {
         Outcome::Aborted => "stopped before the switch; the running release was not touched",
         Outcome::Planned => "there are changes; nothing was applied",
         Outcome::Lost => "contact was lost after the start; the host goes on by itself",
+    }
+}
+
+/// Returns the mark before a finding.
+pub fn mark(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Passed => "✓",
+        Severity::Silenced => "-",
+        Severity::Warning => "!",
+        Severity::Error => "✗",
+    }
+}
+
+/// Returns how much a finding weighs, in a word.
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Passed => "passed",
+        Severity::Silenced => "silenced",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
     }
 }
 

@@ -226,7 +226,13 @@ pub(super) fn findings(findings: &[Finding]) -> String {
         })
     };
     let wrong = of(Severity::Error, "❌&nbsp;error").chain(of(Severity::Warning, "⚠️&nbsp;warning"));
-    let wrong = table(["", "Check", "Found"], wrong);
+    let silenced = findings.iter().filter_map(|finding| {
+        let silenced = finding.silenced.as_ref()?;
+        let found =
+            format!("{}<br>silenced: {}", markdown_lines(&finding.message), markdown_lines(&silenced.reason));
+        Some(["🔇&nbsp;silenced".to_owned(), markdown_code(&finding.rule), found])
+    });
+    let wrong = table(["", "Check", "Found"], wrong.chain(silenced));
     let passed = table(["", "Check", "Found"], of(Severity::Passed, "✅"));
     let count = findings.iter().filter(|finding| finding.severity == Severity::Passed).count();
     let passed = folded(&format!("{} passed", words::count(count, "check")), &passed);
