@@ -90,23 +90,30 @@ def round_trips(place, repeat):
     something, which is at least what it waits for. The turns of a login alone are taken off."""
     host = Host(place)
     project = Project(place, "far", REMOTE)
-    quick, slow = Proxy(host.port), Proxy(host.port, DELAY / 1000)
-    took, turns = {quick: [], slow: []}, {"deploy": [], "login": []}
+    quick, slow, asked = Proxy(host.port), Proxy(host.port, DELAY / 1000), []
+    took, turns = {quick: [], slow: []}, {"deploy": [], "validate": [], "login": []}
     for number in range(repeat + 1):
         for proxy in (quick, slow):
             project.release(place.compose(version=f"{number} {proxy.delay}"))
             before = proxy.turns
             took[proxy].append(place.timed(project.deploy(), env=host.variables(proxy.port)))
             turns["deploy"].append(proxy.turns - before)
+        project.release(place.compose(version=f"{number} looked at"))
+        before = slow.turns
+        asked.append(place.timed(project.words("validate"), env=host.variables(slow.port)))
+        turns["validate"].append(slow.turns - before)
         before = slow.turns
         host.login(slow.port)
         turns["login"].append(slow.turns - before)
     # The first deploy brings the agent; of the others those count that are delayed.
     deploy, login = middle(turns["deploy"][3::2]), middle(turns["login"])
+    validate = middle(turns["validate"][1:])
     return [
         fact(f"a deploy; with {2 * DELAY} ms a round trip", f"{milliseconds(took[quick][1:])}; {milliseconds(took[slow][1:])}"),
         fact("turns of a login", f"{login:.0f}"),
         row("turns of a deploy beyond them", deploy - login, "", 8),
+        fact(f"a validate with {2 * DELAY} ms a round trip", milliseconds(asked[1:])),
+        row("turns of a validate beyond them, with those that open and close the channel", validate - login, "", 6),
     ]
 
 

@@ -139,7 +139,11 @@ class Project:
 
     def deploy(self, *words):
         """The command line of a deployment."""
-        return [self.place.program, "deploy", "staging", "--project-root", str(self.dir), *words]
+        return self.words("deploy", *words)
+
+    def words(self, verb, *words):
+        """The command line of a verb."""
+        return [self.place.program, verb, "staging", "--project-root", str(self.dir), *words]
 
 
 class Host:

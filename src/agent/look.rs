@@ -215,6 +215,8 @@ async fn of_scene(
         adopt: job.options.adopt,
     };
     let mut findings = preflight::run(&subject, tools.docker.as_ref()).await;
+    findings
+        .extend(tools.compose.iter().filter_map(|compose| preflight::too_old(compose, &job.compose_files)));
     findings.extend(placed.into_iter().flat_map(|(_, missing)| missing));
     findings.extend(scene.model.as_ref().ok().and_then(|model| unaskable(job, model, scene)));
     findings

@@ -123,7 +123,7 @@ pub(super) fn absent(name: &str) -> ConfigError {
     )
 }
 
-fn load(path: &Path) -> Option<Node> {
+pub(super) fn load(path: &Path) -> Option<Node> {
     let text = read_text(path, yaml::LARGEST).ok()?;
     let parsed = yaml::parse(&text, "", Tags::Ignored);
     parsed.root.filter(|_| parsed.problems.is_empty())

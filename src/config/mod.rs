@@ -17,6 +17,7 @@ mod interpolate;
 mod literals;
 mod notices;
 mod notify;
+mod outside;
 mod overrides;
 mod paths;
 mod problem;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::model::{Finding, Placement};
+use crate::text::harmless;
 
 use super::git::{self, Git};
 
@@ -15,7 +16,33 @@ pub(super) fn of(
     job: &BTreeMap<String, String>,
 ) -> Vec<Finding> {
     let in_workspace = matches!(placement, Placement::InPlace { .. }) && is_in_workspace(app_dir, job);
-    [bundle(app_dir, git), in_workspace.then(in_place_there)].into_iter().flatten().collect()
+    let version = (git != Git::Missing).then(|| git::line(app_dir, &["--version"])).flatten();
+    let found = [
+        version.map(|version| git_version(&version)),
+        bundle(app_dir, git),
+        in_workspace.then(in_place_there),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// Oldest git that is tried (R001-07).
+const OLDEST_GIT: (u32, u32) = (2, 30);
+
+/// `git.version`, of what `git --version` says; what cannot be read as a version passes.
+fn git_version(said: &str) -> Finding {
+    let version = harmless(said.trim_start_matches("git version "));
+    let mut numbers = version.split(['.', ' ', '-']).map_while(|number| number.parse::<u32>().ok());
+    if numbers.next().zip(numbers.next()).is_some_and(|numbers| numbers < OLDEST_GIT) {
+        return Finding::warning(
+            "git.version",
+            format!(
+                "git on the runner is {version}, and {}.{} or newer is wanted",
+                OLDEST_GIT.0, OLDEST_GIT.1
+            ),
+            "update git on the machine that runs ffe-deploy",
+        );
+    }
+    Finding::passed("git.version", format!("git {version} is on the runner"))
 }
 
 fn bundle(app_dir: &Path, git: Git) -> Option<Finding> {
@@ -52,6 +79,18 @@ fn in_place_there() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_git_is_a_warning_and_an_odd_one_is_not() {
+        use crate::model::Severity::{Passed, Warning};
+        for (said, severity) in [
+            ("git version 2.20.1", Warning),
+            ("git version 2.39.5 (Apple Git-154)", Passed),
+            ("git version next", Passed),
+        ] {
+            assert_eq!(git_version(said).severity, severity, "{said}");
+        }
+    }
 
     #[test]
     fn only_in_place_below_the_jobs_workspace_is_warned_of() {

@@ -22,7 +22,7 @@ use super::select::{Project, default_name};
 use super::target::{Above, EnvironmentVars, Target, not_said, spellings};
 use super::variables::{Layers, Sources, secrets_of};
 use super::yaml::{Entry, Node, Value};
-use super::{Inputs, Resolved, Verb, bundle, notices, notify, registries};
+use super::{Inputs, Resolved, Verb, bundle, notices, notify, outside, registries};
 
 /// Returns the app, the environment and everything that goes with them, checked.
 ///
@@ -306,6 +306,11 @@ impl Parts<'_> {
         silenced.extend(written.silenced.clone());
         let mut notices = layers.notices;
         notices.extend(notices::of(&self.app_dir, git, &environment.placement, &self.inputs.job));
+        if matches!(self.inputs.verb, Verb::Changes | Verb::Validates) {
+            let mut known = layers.variables.below_host.clone();
+            known.extend(layers.variables.above_host.clone());
+            notices.extend(outside::check(&self.app_dir, &files, &known, &environment.placement));
+        }
         let notices = notices.into_iter().map(|notice| notice.silenced_by(&silenced)).collect();
         Resolved {
             environment,

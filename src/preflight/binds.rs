@@ -52,7 +52,7 @@ fn bind_finding(subject: &Subject<'_>, path: &Path, service: &str, what: &Missin
             format!("create {} on the host", path.display()),
         ),
     };
-    Some(finding.detail("path", path.display().to_string()))
+    Some(finding.detail("path", path.display().to_string()).detail("service", service))
 }
 
 pub(super) fn directories_to_make(subject: &Subject<'_>) -> Vec<PathBuf> {

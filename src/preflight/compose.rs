@@ -1,10 +1,10 @@
 //! Does Compose serve, and does the model keep the rules (C05, C20, R003-27, R003-43).
 
-use super::{Subject, listed};
-use crate::host::compose::ComposeError;
+use super::{Subject, listed, pasted};
+use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::model::compose::{ComposeModel, Healthcheck, Service};
-use crate::model::{CheckProbe, Finding, Profile};
+use crate::model::{CheckProbe, ComposeFile, Finding, Profile};
 
 /// `compose.installed`; nothing where Docker itself is missing, which is told already.
 pub(super) fn installed(subject: &Subject<'_>) -> Vec<Finding> {
@@ -19,6 +19,25 @@ pub(super) fn installed(subject: &Subject<'_>) -> Vec<Finding> {
             Finding::error("compose.installed", report.message, report.hint.unwrap_or_default())
         }
     }]
+}
+
+/// Oldest Compose that reads `env_file:` with `required:`.
+const OPTIONAL_ENV_FILES: (u32, u32) = (2, 24);
+
+/// `compose.version`: the files use what this Compose does not know.
+pub fn too_old(compose: &Compose, files: &[ComposeFile]) -> Option<Finding> {
+    let mut optional = files.iter().flat_map(|file| &file.env_files).filter(|file| !file.required);
+    let service = &optional.next()?.service;
+    let found = compose.version();
+    let mut numbers =
+        found.trim_start_matches('v').split(['.', '-', '+']).map_while(|word| word.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).filter(|version| *version < OPTIONAL_ENV_FILES)?;
+    let message = format!(
+        "Docker Compose is {}, and 2.24 is needed for `required: false` in `env_file:` of service `{service}`",
+        crate::text::harmless(found)
+    );
+    let hint = "update Docker Compose on the host, or write `env_file:` as a list of paths that exist";
+    Some(Finding::error("compose.version", message, hint).detail("service", service.as_str()))
 }
 
 /// `compose.file` and `compose.model`; nothing when it could not be read for a reason that is told elsewhere.
@@ -119,9 +138,7 @@ fn runs_once(subject: &Subject<'_>, model: &ComposeModel, name: &str, service: &
 
 fn no_healthcheck(subject: &Subject<'_>, name: &str, service: &Service) -> Option<Finding> {
     const RULE: &str = "compose.healthcheck";
-    let hint = format!(
-        "add `healthcheck:` to service `{name}`, or a check named `{name}` under `health.checks` in deployments.yaml"
-    );
+    let hint = pasted::healthcheck(name, service);
     let finding = if service.build.is_some() {
         subject.strict(RULE, format!("service `{name}` is built here and has no healthcheck"), hint)
     } else if matches!(subject.environment.profile, Profile::Dev | Profile::Testing) {

@@ -21,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 /// The path itself, or the nearest directory above it that is there.
-fn nearest_existing(path: &Path) -> &Path {
+pub(super) fn nearest_existing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
 }
 

@@ -9,11 +9,16 @@ mod compose;
 mod config;
 mod containers;
 mod docker;
+mod exposed;
 mod external;
 mod host;
+mod images;
+mod machine;
+mod pasted;
 mod places;
 mod ports;
 mod project;
+mod services;
 mod shared_data;
 
 use std::collections::BTreeMap;
@@ -25,7 +30,9 @@ use crate::model::compose::ComposeModel;
 use crate::model::{Adopt, App, Environment, Finding, Placement, Profile, Severity};
 
 use containers::Containers;
+use images::Images;
 
+pub use compose::too_old;
 pub use places::located;
 
 /// What is to be deployed, and where: everything that the checks look at.
@@ -80,19 +87,26 @@ impl<'a> Subject<'a> {
 pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
     let (version, containers, externals) =
         tokio::join!(docker::engine(engine), Containers::of(engine), external::check(subject, engine));
-    let health = compose::healthchecks(subject, engine).await;
+    let (health, boot, images) = tokio::join!(
+        compose::healthchecks(subject, engine),
+        boot::check(subject),
+        Images::known(subject, engine)
+    );
     let mut findings = docker::installed();
     findings.extend(version);
     findings.extend(compose::installed(subject));
     findings.extend(config::check(subject));
     findings.extend(host::check(subject));
-    findings.push(boot::check(subject).await);
+    findings.extend(machine::check(subject, &images));
+    findings.push(boot);
     findings.extend(ports::check(subject, containers.as_ref().ok()));
     findings.extend(compose::model(subject));
     findings.extend(externals);
     findings.extend(binds::check(subject));
+    findings.extend(exposed::check(subject));
     findings.extend(shared_data::check(subject, containers.as_ref().ok()));
     findings.extend(compose::services(subject));
+    findings.extend(services::check(subject, containers.as_ref().ok()));
     findings.extend(health);
     findings.extend(project::check(subject, containers));
     findings
@@ -149,7 +163,8 @@ mod tests {
         let Some(docker) = docker().await else { return };
         let mut bench = Bench::new();
         bench.model(
-            r#"{"services": {"ffe-ut-web": {"image": "x", "healthcheck": {"test": ["CMD", "true"]}}}}"#,
+            r#"{"services": {"ffe-ut-web": {"image": "x:1", "restart": "always", "mem_limit": "1",
+                "healthcheck": {"test": ["CMD", "true"]}}}}"#,
         );
         bench.app.requirements = crate::model::Requirements { disk_gb: Some(0.001), memory_gb: Some(0.001) };
         let compose = Compose::detect().await.unwrap();

@@ -11,6 +11,7 @@ mod house;
 mod matrix;
 mod registry;
 mod releases;
+mod rules;
 mod secrets;
 mod slack;
 mod ssh;

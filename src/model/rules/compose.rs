@@ -74,6 +74,120 @@ pub(super) const RULES: &[Rule] = &[
         silence: Silence::Never("Compose could not start the services"),
     },
     Rule {
+        id: "compose.latest",
+        group: Group::Compose,
+        title: "pulled images have a tag that stays",
+        looks_at: "The tag of each image that is pulled, after variables are filled in.",
+        why: "`latest` is another image after the next push: two hosts, or a rollback by hand, run different things.",
+        mend: "Name a version, or write `${VERSION}` and deploy with `--version`. What was deployed is pinned by its id in any case.",
+        weight: Weight::Judged("warning in production, not looked for elsewhere"),
+        breaks: Example::Compose(
+            "services:\n  cache:\n    image: redis:latest\n    restart: unless-stopped\n    healthcheck: { test: [CMD, redis-cli, ping] }\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  cache:\n    image: redis:7.4\n    restart: unless-stopped\n    healthcheck: { test: [CMD, redis-cli, ping] }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.restart",
+        group: Group::Compose,
+        title: "every service says what happens when it ends",
+        looks_at: "`restart:`, or `deploy.restart_policy`, of each service that nobody declares to run once.",
+        why: "Without it a service stays down after a crash or a restart of the host.",
+        mend: "Add `restart: unless-stopped`; if it is to run once, `restart: \"no\"`, or name it under `one_shot`.",
+        weight: Weight::Mild,
+        breaks: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    healthcheck: { test: [CMD, ./healthy] }\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.limits",
+        group: Group::Compose,
+        title: "every service has a memory limit",
+        looks_at: "`deploy.resources.limits.memory`, or `mem_limit`, of each service that does not run once.",
+        why: "One service that leaks takes the memory of all, and the kernel chooses whom it kills (R003-12, R001-64).",
+        mend: "Add `deploy: { resources: { limits: { memory: 512M } } }` to the services that the finding names.",
+        weight: Weight::Judged("warning in production, not looked for elsewhere"),
+        breaks: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    deploy: { resources: { limits: { memory: 512M } } }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.container-name",
+        group: Group::Compose,
+        title: "no fixed container name stands in the way",
+        looks_at: "`container_name:` of services with several containers, and containers of that name that belong to others.",
+        why: "A name is for one container on the whole host: Docker refuses the second one in the middle of the switch.",
+        mend: "Remove `container_name:`; Compose names its containers itself, and `ffe-deploy status` shows them.",
+        weight: Weight::Error,
+        breaks: Example::Words(
+            "A service says `container_name: web`, and a container `web` of another project is on the host.",
+        ),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    deploy: { replicas: 2 }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.fixed-port",
+        group: Group::Compose,
+        title: "several containers have several ports",
+        looks_at: "Host ports of services with more containers than one.",
+        why: "One port of the host is for one container: the second one fails to start.",
+        mend: "Publish a range (`8080-8081:80`), or put a proxy in front and publish only its port.",
+        weight: Weight::Error,
+        breaks: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    ports: [\"18081:80\"]\n    deploy: { replicas: 2 }\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    ports: [\"18081-18082:80\"]\n    deploy: { replicas: 2 }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.env-exposed",
+        group: Group::Compose,
+        title: "no mount shows an env file to a container",
+        looks_at: "Binds of directories in which a `.env` or `.env.*` lies (examples and templates do not count).",
+        why: "A web server that serves `./` serves the secrets in it, and every service can read those of all others.",
+        mend: "Mount only what the service needs, such as `./src:/app/src:ro`, or keep the env file elsewhere.",
+        weight: Weight::Mild,
+        breaks: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    volumes: [\"./:/usr/share/nginx/html:ro\"]   # and .env.production lies there\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    volumes: [\"./site:/usr/share/nginx/html:ro\"]\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "compose.outside",
+        group: Group::Compose,
+        title: "the compose files take nothing from outside the project",
+        looks_at: "`extends`, `include` and `env_file` of the compose files, with their variables filled in.",
+        why: "What lies outside does not travel with a release, and a rollback does not bring it back.",
+        mend: "Move the file into the app's directory, or set `path:` of the app to a directory that holds both.",
+        weight: Weight::Judged(
+            "error for a relative path that leaves the app's directory on a root; warning in place, for absolute paths, and for what is fetched",
+        ),
+        breaks: Example::Compose(
+            "services:\n  web:\n    extends: { file: ../common/base.yml, service: web }\n",
+        ),
+        keeps: Example::Compose(
+            "services:\n  base: { image: \"shop:1.0.0\", restart: unless-stopped, healthcheck: { test: [CMD, ./healthy] } }\n  web: { extends: { service: base } }\n",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
         id: "build.image",
         group: Group::Compose,
         title: "what the runner builds has a name in a registry",
@@ -96,9 +210,11 @@ pub(super) const RULES: &[Rule] = &[
         mend: "Build with `build: host`, or write it into the Dockerfile.",
         weight: Weight::Warning,
         breaks: Example::Compose(
-            "services:\n  web: { build: { context: ., privileged: true } }   # and `build: runner`\n",
+            "services:\n  web: { build: { context: ., privileged: true }, image: ghcr.io/example/web }   # and `build: runner`\n",
         ),
-        keeps: Example::Compose("services:\n  web: { build: { context: ., target: production } }\n"),
+        keeps: Example::Compose(
+            "services:\n  web: { build: { context: ., target: production }, image: ghcr.io/example/web }\n",
+        ),
         silence: Silence::May,
     },
 ];

@@ -64,10 +64,10 @@ pub(super) const RULES: &[Rule] = &[
             "error in staging and production; a warning in dev and testing, where Compose can go on without it",
         ),
         breaks: Example::Compose(
-            "services:\n  backend:\n    image: shop:1.0.0\n    env_file: .env.production   # which is not there\n",
+            "services:\n  backend:\n    image: shop:1.0.0\n    env_file: settings.env   # which is not there\n",
         ),
         keeps: Example::Compose(
-            "services:\n  backend:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    env_file: { path: .env.production, required: false }\n",
+            "services:\n  backend:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n    env_file: [{ path: settings.env, required: false }]\n",
         ),
         silence: Silence::May,
     },

@@ -10,7 +10,7 @@ pub(super) const RULES: &[Rule] = &[
         looks_at: "Free space at the root, for users who are not root, against `requirements.disk_gb` of the app (decimal GB).",
         why: "Images, releases and the backup need room at the same time; a full disk breaks services that run well.",
         mend: "Free space (`docker system df` says what images take, `ffe-deploy prune` removes what is not needed), or lower \
-               `requirements.disk_gb`. Trading data that only grows (`data/decisions`) can go after 30 days (R001-64).",
+               `requirements.disk_gb`. Data that only grows (`data/decisions`) can go after 30 days (R001-64); Prometheus keeps less with `--storage.tsdb.retention.time=15d` (R001-65).",
         weight: Weight::Judged(
             "error below `requirements.disk_gb` where it is written, else a warning below 20 GB (R000-58)",
         ),
@@ -37,6 +37,48 @@ pub(super) const RULES: &[Rule] = &[
         ),
         keeps: Example::Deployments(
             "deployments:\n  shop:\n    type: docker-compose\n    requirements: { memory_gb: 0.1 }",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "host.cores",
+        group: Group::Host,
+        title: "there are two CPU cores or more",
+        looks_at: "The cores that this user's processes may use; 2 are wanted (R001-05), 4 are recommended (R001-06).",
+        why: "With one core the new containers start on the time of those that serve, and health checks run out.",
+        mend: "Use a host with more cores, or give this one more.",
+        weight: Weight::Warning,
+        breaks: Example::Console("$ nproc\n1"),
+        keeps: Example::Console("$ nproc\n4"),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "host.inodes",
+        group: Group::Host,
+        title: "files can still be made",
+        looks_at: "Free inodes of the root's file system, where it counts them.",
+        why: "A disk with free space and no free inode is full, too, and `df -h` does not show it.",
+        mend: "Remove what has many small files: `docker system df`, `sudo du --inodes -x / | sort -n | tail`.",
+        weight: Weight::Judged("error below 1000 free inodes, warning below 5 % of them"),
+        breaks: Example::Console(
+            "$ df -i /srv\nFilesystem      Inodes   IUsed IFree IUse% Mounted on\n/dev/sda1      6553600 6552998   602  100% /",
+        ),
+        keeps: Example::Console(
+            "$ df -i /srv\nFilesystem      Inodes   IUsed   IFree IUse% Mounted on\n/dev/sda1      6553600  412998 6140602    7% /",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "host.architecture",
+        group: Group::Host,
+        title: "images are for this machine",
+        looks_at: "`platform:` of each service, else the architecture of its image where it is on the host already.",
+        why: "An image for another architecture ends with `exec format error`, or runs slowly under emulation.",
+        mend: "Use an image for the host's architecture (a multi-platform tag), or another host.",
+        weight: Weight::Warning,
+        breaks: Example::Compose("services:\n  web:\n    image: shop:1.0.0\n    platform: linux/s390x\n"),
+        keeps: Example::Compose(
+            "services:\n  web:\n    image: shop:1.0.0\n    restart: unless-stopped\n    healthcheck: { test: [CMD, ./healthy] }\n",
         ),
         silence: Silence::May,
     },
