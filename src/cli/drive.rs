@@ -15,8 +15,9 @@ use super::signals::Signals;
 use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
+use super::survey::survey;
 use crate::agent::protocol::{Frame, Reply, Start};
-use crate::config::{self, Audience, Resolved, Slack, bundle};
+use crate::config::{self, Audience, Resolved, Slack};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
@@ -63,9 +64,9 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         audience,
         seen: 0,
         built: BTreeMap::new(),
+        found: Vec::new(),
         how_to_follow: String::new(),
         patient_until,
-        found: Vec::new(),
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -93,12 +94,12 @@ pub(super) struct Drive {
     pub(super) seen: u64,
     /// Images that the runner has built and pushed, `repository@sha256:…` by service.
     pub(super) built: BTreeMap<String, String>,
+    /// What the runner itself has found of the project, before the host was asked.
+    pub(super) found: Vec<Finding>,
     /// Words of the command that follows what runs there.
     pub(super) how_to_follow: String,
     /// Until when another deployment is waited for.
     pub(super) patient_until: Option<Instant>,
-    /// What the runner found itself.
-    pub(super) found: Vec<Finding>,
 }
 
 /// What the host says to a job.
@@ -232,7 +233,9 @@ impl Drive {
         let mut job = self.wish.job(&resolved, ids, &self.surroundings);
         let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
         if job.action.brings_bundle(in_place) {
-            job.bundle = scan(&resolved).await?;
+            let (bundle, found) = survey(&resolved).await?;
+            job.bundle = bundle;
+            found.into_iter().for_each(|finding| self.find(finding));
         }
         job.options.run_key = self.surroundings.run_key(job.bundle.commit.as_deref());
         let agents = Agents::found()?;
@@ -265,9 +268,14 @@ impl Drive {
             self.telling.emitter.emit(here!(), started);
         }
         for finding in &resolved.notices {
-            self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
+            self.find(finding.clone());
         }
-        self.found.clone_from(&resolved.notices);
+    }
+
+    /// Tells what the runner itself has found, and keeps it for the answer.
+    fn find(&mut self, finding: Finding) {
+        self.telling.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
+        self.found.push(finding);
     }
 
     /// Hands the job over, lets the host look at it, and returns what it says.
@@ -405,19 +413,5 @@ impl Drive {
         let ending = OwnEnding { changed: recovered.is_some(), ..OwnEnding::last(outcome, Vec::new()) };
         self.telling.finish(&self.named, ending);
         (outcome.exit(), recovered)
-    }
-}
-
-async fn scan(resolved: &Resolved) -> Result<crate::model::Manifest, Own> {
-    let (directory, include, exclude) =
-        (resolved.app_dir.clone(), resolved.bundle.clone(), resolved.bundle_exclude.clone());
-    let scanned = tokio::task::spawn_blocking(move || bundle::scan(&directory, &include, &exclude)).await;
-    match scanned {
-        Ok(Ok(manifest)) => Ok(manifest),
-        Ok(Err(error)) => Err(Own::of(Outcome::Invalid, error.report())),
-        Err(error) => {
-            let failure = FailureReport::new(ErrorKind::DeploymentError, "bundle.scan", error.to_string());
-            Err(Own::of(Outcome::Aborted, failure))
-        }
     }
 }

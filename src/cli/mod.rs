@@ -16,6 +16,7 @@ mod signals;
 mod slack;
 mod stage;
 mod surroundings;
+mod survey;
 
 use std::process::ExitCode;
 

@@ -65,6 +65,20 @@ pub(super) fn tracked(directory: &Path, paths: &[&str]) -> Vec<String> {
     listed.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect()
 }
 
+/// Returns what the index has below a directory that matches these patterns (pathspecs).
+pub(super) fn listed(directory: &Path, patterns: &[&str]) -> Vec<String> {
+    let mut args = vec!["ls-files", "-z", "--"];
+    args.extend(patterns);
+    let listed = run(directory, &args).ok().flatten().unwrap_or_default();
+    let listed = String::from_utf8_lossy(&listed);
+    listed.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect()
+}
+
+/// Returns whether git would pass over a file of this name, there or not, tracked or not.
+pub(super) fn ignores(directory: &Path, name: &str) -> bool {
+    matches!(run(directory, &["check-ignore", "--no-index", "--quiet", "--", name]), Ok(Some(_)))
+}
+
 /// Returns the name of the repository in the address of `origin`.
 pub(super) fn origin_name(directory: &Path) -> Option<String> {
     let address = line(directory, &["config", "--get", "remote.origin.url"])?;

@@ -21,6 +21,7 @@ mod outside;
 mod overrides;
 mod paths;
 mod problem;
+pub mod project_rules;
 mod reader;
 mod registries;
 mod resolve;
@@ -28,6 +29,7 @@ mod rules;
 mod secret_names;
 mod select;
 mod target;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -44,9 +46,10 @@ pub use git::{HARDENED, describe};
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
-pub use secret_names::looks_secret;
+pub use secret_names::{holds_secret, looks_secret};
 pub use select::list;
 pub use target::{Jump, SshTarget, Target};
+pub use templates::is_template;
 
 /// The environment of the job, injected: nothing here reads the process's own.
 pub type JobEnv = BTreeMap<String, String>;

@@ -6,6 +6,8 @@
 //! `key` or `pem`. It does not when the last word only describes one (`TOKEN_TTL`, `PASSWORD_FILE`,
 //! `PASSWORD_MIN_LENGTH`, `TOKEN_URL`), or when the key is one that is no secret (`PUBLIC_KEY`, `HOST_KEY`).
 
+use crate::text::password_in;
+
 const SECRET: [&str; 9] =
     ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "dsn", "webhook"];
 const DESCRIBES: [&str; 36] = [
@@ -49,6 +51,12 @@ const DESCRIBES: [&str; 36] = [
 const NO_SECRET_KEYS: [&str; 9] =
     ["public", "pub", "host", "primary", "foreign", "partition", "sort", "cache", "routing"];
 
+/// Shortest value that is a secret, in bytes: masking a shorter one would mask everything.
+const SHORTEST: usize = 4;
+/// Values that stand for none.
+const NO_VALUES: [&str; 9] =
+    ["true", "false", "none", "null", "unset", "dummy", "placeholder", "redacted", "disabled"];
+
 /// Returns whether the value of this name is to be treated as a secret.
 pub fn looks_secret(name: &str) -> bool {
     let words = words(name);
@@ -64,6 +72,20 @@ pub fn looks_secret(name: &str) -> bool {
         "pem" if previous == "private" => true,
         _ => words.iter().any(|word| is_secret_word(word)),
     }
+}
+
+/// Returns whether a name with this literal value gives a secret away: the name looks secret, and the value is neither
+/// empty or very short, nor a switch or a placeholder, nor a path, nor a public key's fingerprint; or the value is an
+/// address with a password in it, whatever its name.
+pub fn holds_secret(name: &str, value: &str) -> bool {
+    let value = value.trim();
+    let lower = value.to_ascii_lowercase();
+    let is_nothing = value.len() < SHORTEST || NO_VALUES.contains(&lower.as_str());
+    let is_place = value.starts_with('/') || lower.starts_with("file:") || value.starts_with("./");
+    let is_fingerprint = value.chars().all(|c| c.is_ascii_hexdigit() || c == ' ')
+        && words(name).iter().any(|word| word == "gpg" || word == "pgp");
+    let is_secret = looks_secret(name) && !is_nothing && !is_place && !is_fingerprint;
+    is_secret || password_in(value).is_some_and(|password| !password.contains('$'))
 }
 
 fn is_secret_word(word: &str) -> bool {

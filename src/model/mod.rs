@@ -9,6 +9,7 @@ mod build;
 pub mod compose;
 mod compose_file;
 mod docker;
+pub mod dockerfile;
 mod environment;
 mod history;
 mod ids;

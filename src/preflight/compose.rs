@@ -1,6 +1,6 @@
 //! Does Compose serve, and does the model keep the rules (C05, C20, R003-27, R003-43).
 
-use super::{Subject, listed, pasted};
+use super::{Subject, image, listed, pasted};
 use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::model::compose::{ComposeModel, Healthcheck, Service};
@@ -159,23 +159,11 @@ fn is_checked(subject: &Subject<'_>, service: &str) -> bool {
 
 /// Asks the Dockerfile of what is built, and the engine about an image that is there already.
 async fn image_has_one(service: &Service, engine: Result<&Docker, &DockerError>) -> bool {
-    if let Some(build) = &service.build {
-        let text = build.dockerfile_path().and_then(|path| std::fs::read_to_string(path).ok());
-        return has_healthcheck(&text.or_else(|| build.dockerfile_inline.clone()).unwrap_or_default());
+    match (&service.build, &service.image) {
+        (Some(build), _) => image::built_has_healthcheck(build, engine).await,
+        (None, Some(name)) => image::has_healthcheck(name, engine).await,
+        (None, None) => false,
     }
-    let (Ok(docker), Some(image)) = (engine, &service.image) else { return false };
-    let Ok(found) = docker.client().inspect_image(image).await else { return false };
-    let test = found.config.and_then(|config| config.healthcheck).and_then(|check| check.test);
-    test.is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
-}
-
-/// Whether a Dockerfile's last HEALTHCHECK is one.
-fn has_healthcheck(dockerfile: &str) -> bool {
-    let mut checks = dockerfile.lines().rev().filter_map(|line| {
-        let (instruction, rest) = line.trim().split_once(char::is_whitespace)?;
-        instruction.eq_ignore_ascii_case("HEALTHCHECK").then(|| rest.trim())
-    });
-    checks.next().is_some_and(|rest| !rest.eq_ignore_ascii_case("NONE"))
 }
 
 #[cfg(test)]

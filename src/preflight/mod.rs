@@ -12,12 +12,14 @@ mod docker;
 mod exposed;
 mod external;
 mod host;
+mod image;
 mod images;
 mod machine;
 mod pasted;
 mod places;
 mod ports;
 mod project;
+mod secrets;
 mod services;
 mod shared_data;
 
@@ -87,17 +89,18 @@ impl<'a> Subject<'a> {
 pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
     let (version, containers, externals) =
         tokio::join!(docker::engine(engine), Containers::of(engine), external::check(subject, engine));
-    let (health, boot, images) = tokio::join!(
+    let (health, boot, known, images) = tokio::join!(
         compose::healthchecks(subject, engine),
         boot::check(subject),
-        Images::known(subject, engine)
+        Images::known(subject, engine),
+        image::check(subject, engine)
     );
     let mut findings = docker::installed();
     findings.extend(version);
     findings.extend(compose::installed(subject));
     findings.extend(config::check(subject));
     findings.extend(host::check(subject));
-    findings.extend(machine::check(subject, &images));
+    findings.extend(machine::check(subject, &known));
     findings.push(boot);
     findings.extend(ports::check(subject, containers.as_ref().ok()));
     findings.extend(compose::model(subject));
@@ -108,6 +111,8 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(compose::services(subject));
     findings.extend(services::check(subject, containers.as_ref().ok()));
     findings.extend(health);
+    findings.extend(images);
+    findings.extend(secrets::check(subject));
     findings.extend(project::check(subject, containers));
     findings
 }

@@ -4,6 +4,7 @@ mod acceptance;
 mod action;
 mod crash_points;
 mod faults;
+mod findings;
 mod github;
 mod harness;
 mod hostile;

@@ -48,7 +48,10 @@ fn write(project: &Project, example: Example, rule: &str) -> bool {
     match example {
         Example::Compose(text) => project.file("docker-compose.yml", text),
         Example::Deployments(text) => project.file("deployments.yaml", text),
-        Example::Dockerfile(text) => project.file("Dockerfile", text),
+        Example::Dockerfile(text) => {
+            project.file("docker-compose.yml", "services:\n  web: { build: ., restart: always }\n");
+            project.file("Dockerfile", text)
+        }
         Example::Environments(_) | Example::Console(_) | Example::Words(_) => return false,
     };
     if RUNNER_BUILDS.contains(&rule) {

@@ -13,6 +13,7 @@ use crate::host::change::{self, Change};
 use crate::host::docker_config::DockerConfig;
 use crate::host::process::ProcessError;
 use crate::model::compose::{ComposeModel, Service};
+use crate::model::dockerfile::Dockerfile;
 use crate::model::reference;
 use crate::model::{BuildMode, BundleEntry, ImageFacts, PinnedImage, RegistryLogin, Release, Severity};
 
@@ -179,7 +180,8 @@ impl ComposeExecutor {
                 continue;
             };
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            bases.extend(from_images(&text).into_iter().map(|base| (name.clone(), base)));
+            let images = Dockerfile::parse(&text).base_images();
+            bases.extend(images.into_iter().map(|base| (name.clone(), base)));
         }
         bases
     }
@@ -411,54 +413,9 @@ fn is_ours(reference: &str) -> bool {
     reference.starts_with("ffe-deploy/")
 }
 
-/// Returns the images that a Dockerfile starts from, without its own stages, `scratch`, and names that only an
-/// argument without a default would tell (Dockerfile reference, FROM and ARG).
-fn from_images(dockerfile: &str) -> Vec<String> {
-    let mut arguments = BTreeMap::new();
-    let mut stages = BTreeSet::new();
-    let mut images = Vec::new();
-    for line in dockerfile.lines() {
-        let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
-        match words.next().map(str::to_ascii_uppercase).as_deref() {
-            Some("ARG") => {
-                if let Some((name, value)) = words.next().and_then(|word| word.split_once('=')) {
-                    arguments.insert(name.to_owned(), value.trim_matches(['"', '\'']).to_owned());
-                }
-            }
-            Some("FROM") => {
-                let image = words.next().map(|word| with_arguments(word, &arguments)).unwrap_or_default();
-                if words.next().is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
-                    stages.extend(words.next().map(str::to_ascii_lowercase));
-                }
-                let foreign = !stages.contains(&image.to_ascii_lowercase()) && image != "scratch";
-                if foreign && !image.is_empty() && !image.contains('$') && !images.contains(&image) {
-                    images.push(image);
-                }
-            }
-            _ => {}
-        }
-    }
-    images
-}
-
-fn with_arguments(word: &str, arguments: &BTreeMap<String, String>) -> String {
-    let mut filled = word.to_owned();
-    for (name, value) in arguments {
-        filled = filled.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
-    }
-    filled
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base_images_are_found_through_stages_arguments_and_platforms() {
-        let dockerfile = "ARG NODE=20-alpine\nFROM --platform=$BUILDPLATFORM node:${NODE} AS build\nRUN true\n\
-            from build as test\nFROM scratch\nFROM nginx:1.25-alpine\nFROM $UNKNOWN\n";
-        assert_eq!(from_images(dockerfile), ["node:20-alpine", "nginx:1.25-alpine"]);
-    }
 
     #[test]
     fn pins_are_names_that_docker_accepts() {

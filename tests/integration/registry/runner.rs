@@ -116,7 +116,7 @@ fn a_build_or_push_that_fails_or_is_cancelled_touches_nothing() {
     builds_on_the_runner(&stand);
 
     // It does not build.
-    stand.project.file("web/Dockerfile", "FROM scratch\nCOPY nothing-like-this /\n");
+    stand.project.file("web/Dockerfile", "FROM scratch\nCOPY nothing-like-this /\nUSER 10001\n");
     let ended = stand.deploy("2").exits(9);
     let (code, words) = first_error(&ended);
     assert_eq!(code, "image.build");

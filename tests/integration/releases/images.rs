@@ -143,7 +143,7 @@ fn what_is_built_here_is_pinned_and_comes_back_after_its_tag_is_gone() {
     assert_eq!((shop.current(), shop.get("/file?/note")), (three, "second\n".into()), "{}", there.told());
 
     // A build that fails leaves what runs alone.
-    shop.project.file("web/Dockerfile", "FROM scratch\nCOPY nothing-like-this /\n");
+    shop.project.file("web/Dockerfile", "FROM scratch\nCOPY nothing-like-this /\nUSER 10001\n");
     let id = shop.id("web");
     let aborted = shop.deploy("4").exits(9);
     assert_eq!(first_error(&aborted).0, "image.build");
