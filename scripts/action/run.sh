@@ -56,7 +56,7 @@ environment=${FFE_INPUT_ENVIRONMENT:-}
     fail 2 invalid "the input \`environment\` is a name such as staging or production, not \`$environment\`; nothing was touched"
 
 pass APP VERSION USER PORT SSH_KEY_PASSPHRASE HOST_KEY ENV_FILE PROJECT_ROOT CONFIG_DIR PROFILE TO REASON DEPLOYMENT_ID
-pass WAIT_FOR_LEASE
+pass WAIT_FOR_LEASE SARIF
 pass EVENT_LOG LOG_DIR LOG_LEVEL
 pass_if_given HOST SSH_KEY
 pass_switches YES NO_CACHE SKIP_BACKUP ALLOW_OLDER ACCEPT_DRIFT

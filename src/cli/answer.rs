@@ -163,8 +163,11 @@ pub(super) fn pruned(result: &DeploymentResult, told: &PrunedTold, output: Outpu
     print(&answer, output, Some(if failed { String::new() } else { human::pruned(told) }));
 }
 
-/// Prints what `validate` found.
+/// Prints what `validate` found; SARIF is not for here.
 pub(super) fn findings(found: &ValidateAnswer, output: Output) {
+    if output == Output::Sarif {
+        return;
+    }
     let answer = serde_json::to_value(found).unwrap_or_default();
     print(&answer, output, Some(table::validate(found)));
 }

@@ -100,7 +100,7 @@ pub(super) struct ConfigArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Output")]
 pub(super) struct LogArgs {
-    /// How the result is printed on stdout: human (tables) or json
+    /// How the result is printed on stdout: human (tables), json, or sarif for code scanning (`validate` alone)
     #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
     #[arg(default_value_t = Output::Human, env = "FFE_DEPLOY_OUTPUT", hide_env_values = true)]
     pub output: Output,
@@ -226,6 +226,9 @@ pub(super) struct ValidateArgs {
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
+    /// File to which what is found is written as SARIF 2.1.0, too, for code scanning
+    #[arg(long, value_name = "FILE", env = "FFE_DEPLOY_SARIF", hide_env_values = true)]
+    pub sarif: Option<PathBuf>,
     #[command(flatten)]
     pub accept: AcceptArgs,
     #[command(flatten)]
@@ -320,6 +323,8 @@ pub(super) enum Output {
     Human,
     /// JSON.
     Json,
+    /// SARIF 2.1.0: findings of `validate`.
+    Sarif,
 }
 
 /// What `--adopt` may be given.

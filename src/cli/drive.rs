@@ -362,6 +362,7 @@ impl Drive {
             _ if self.looks_on() => {}
             _ => answer::result(&result, output),
         }
+        self.print_sarif_of(&result);
         (result.outcome.exit(), None)
     }
 
@@ -404,6 +405,7 @@ impl Drive {
         let (passed, recovered) = match (&self.wish.action, typed) {
             (Action::Validate, Ok(found)) => {
                 answer::findings(&found, output);
+                self.print_sarif(&found, if found.passed { Exit::Done } else { Exit::Refused });
                 (found.passed, None)
             }
             _ => (true, answer::recovered(&answer, output)),

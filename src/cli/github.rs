@@ -27,7 +27,7 @@ impl Front {
     pub(super) fn beside(output: Output) -> Self {
         match output {
             Output::Human => Self::Stdout,
-            Output::Json => Self::Stderr,
+            Output::Json | Output::Sarif => Self::Stderr,
         }
     }
 
@@ -53,12 +53,7 @@ impl Github {
     /// Returns the job, when one runs this. `project_root` is as it was given.
     pub(super) fn of(surroundings: &Surroundings, front: Front, project_root: &Path) -> Option<Self> {
         let path = |name: &str| surroundings.get(name).map(PathBuf::from);
-        // Symlinks: the configuration names files by their real paths.
-        let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
-        let sources = Sources {
-            workspace: path("GITHUB_WORKSPACE").map(real),
-            project_root: real(std::path::absolute(project_root).unwrap_or_else(|_| project_root.to_owned())),
-        };
+        let sources = sources(surroundings, project_root);
         let (output, summary) = (path("GITHUB_OUTPUT"), path("GITHUB_STEP_SUMMARY"));
         surroundings.on_github().then_some(Self { front, sources, output, summary })
     }
@@ -112,6 +107,16 @@ impl Github {
     fn say(&self, lines: &str) {
         let mut stream = self.front.stream().0;
         stream.write_all(lines.as_bytes()).and_then(|()| stream.flush()).ok();
+    }
+}
+
+/// Returns where the project is in the checkout; without a job of GitHub nothing is above its root.
+pub(super) fn sources(surroundings: &Surroundings, project_root: &Path) -> Sources {
+    // Symlinks: the configuration names files by their real paths.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    Sources {
+        workspace: surroundings.get("GITHUB_WORKSPACE").map(PathBuf::from).map(real),
+        project_root: real(std::path::absolute(project_root).unwrap_or_else(|_| project_root.to_owned())),
     }
 }
 

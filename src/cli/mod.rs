@@ -12,6 +12,7 @@ mod github;
 mod line;
 mod order;
 mod own;
+mod sarif;
 mod signals;
 mod slack;
 mod stage;
@@ -24,7 +25,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::model::{Action, ErrorKind, Exit, FailureReport, LogQuery};
 use crate::text::harmless_lines;
-use args::{BackupVerb, Cli, TargetArgs, Verb};
+use args::{BackupVerb, Cli, Output, TargetArgs, Verb};
 use order::Wish;
 
 /// Runs the program.
@@ -74,6 +75,14 @@ fn tell_github(error: &clap::Error) {
     github.ended(Exit::Invalid);
 }
 
+/// SARIF is a form of findings, and `validate` alone answers with findings.
+fn no_findings(verb: &str) -> Exit {
+    let words =
+        format!("`--output sarif` is for `validate`; `{verb}` takes human or json\n\nNothing was touched.");
+    usage(&Cli::command().error(clap::error::ErrorKind::InvalidValue, words));
+    Exit::Invalid
+}
+
 /// Returns every verb, with its other name where it has one.
 fn actions() -> Vec<String> {
     let command = Cli::command();
@@ -87,6 +96,7 @@ fn actions() -> Vec<String> {
 
 async fn run(verb: Verb) -> Exit {
     let wish = match verb {
+        Verb::List(args) if args.log.output == Output::Sarif => return no_findings("list"),
         Verb::List(args) => return answer::list(&args),
         Verb::Deploy(args) => Wish::deploy(&args),
         Verb::Rollback(args) => Wish::operate(
@@ -118,6 +128,9 @@ async fn run(verb: Verb) -> Exit {
             None => Wish::look(&args.create, Action::Backup),
         },
     };
+    if wish.reach.config.log.output == Output::Sarif && wish.action != Action::Validate {
+        return no_findings(wish.action.verb());
+    }
     if wish.action.changes() || matches!(wish.action, Action::Validate | Action::Follow) {
         drive::drive(wish).await
     } else {

@@ -1,7 +1,7 @@
 //! What the command line wishes, and the job that it becomes with the configuration.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(super) struct Wish {
     pub timeout: Option<Duration>,
     /// Whether an older commit may replace a newer one.
     pub allow_older: bool,
+    /// File for what is found, as SARIF.
+    pub sarif: Option<PathBuf>,
     /// Switches for the host.
     pub options: Options,
 }
@@ -54,6 +56,7 @@ impl Wish {
             deployment_id: None,
             timeout: None,
             allow_older: false,
+            sarif: None,
             options: Options::default(),
         }
     }
@@ -81,8 +84,8 @@ impl Wish {
     pub(super) fn validate(args: &ValidateArgs) -> Self {
         let AcceptArgs { allow_older, accept_drift } = args.accept;
         let options = Options { accept_drift, ..Options::default() };
-        let version = args.version.clone();
-        Self { version, allow_older, options, ..Self::look(&args.target, Action::Validate) }
+        let (version, sarif) = (args.version.clone(), args.sarif.clone());
+        Self { version, allow_older, sarif, options, ..Self::look(&args.target, Action::Validate) }
     }
 
     /// The wish of `build`.

@@ -19,6 +19,7 @@ pub mod human;
 pub mod json;
 mod lines;
 mod rotating;
+pub mod sarif;
 pub mod slack;
 pub mod story;
 pub mod summary;

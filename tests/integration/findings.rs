@@ -1,4 +1,4 @@
-//! Rules on images and secrets, each with files that break it and files that keep it.
+//! Rules on images and secrets, each with files that break it and files that keep it; and findings as SARIF.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -190,4 +190,96 @@ fn dev_is_warned_where_production_is_refused() {
         .filter(|one| one["severity"] == "warning")
         .count();
     assert!(warned >= 3, "{}", ended.told());
+}
+
+/// The published schema, one pattern of which is none, by a bracket too many; its errata say what is meant.
+fn schema() -> jsonschema::Validator {
+    let (wrong, right) = ("^[a-zA-Z]{2}|^[a-zA-Z]{2}-[a-zA-Z]{2}]?$", "^[a-zA-Z]{2}(-[a-zA-Z]{2})?$");
+    let text = include_str!("../fixtures/sarif-schema-2.1.0.json").replace(wrong, right);
+    jsonschema::validator_for(&serde_json::from_str(&text).expect("it is JSON")).expect("it is a schema")
+}
+
+/// Rule, level, and place (`file:line`) of each result; the document is valid, and each result has its rule's page.
+#[track_caller]
+fn results(ended: &Ended) -> Vec<(String, String, String)> {
+    let document = ended.json();
+    let problems: Vec<_> = schema().iter_errors(&document).map(|error| error.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:#?}: {}", ended.told());
+    let run = &document["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().expect("rules");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let each = run["results"].as_array().expect("results").iter().map(|result| {
+        let rule = rules.iter().find(|rule| rule["id"] == result["ruleId"]).expect("its rule");
+        assert!(rule["helpUri"].as_str().is_some_and(|uri| uri.starts_with("https://")), "{rule}");
+        let location = &result["locations"][0]["physicalLocation"];
+        let place =
+            format!("{}:{}", text(&location["artifactLocation"]["uri"]), location["region"]["startLine"]);
+        (text(&result["ruleId"]), text(&result["level"]), place)
+    });
+    each.collect()
+}
+
+#[test]
+fn findings_are_told_as_sarif_with_paths_from_the_top_of_the_checkout() {
+    needs!("docker", "git");
+    let mut bench = Bench::new();
+    bench.project.file("Dockerfile", format!("FROM {}\nUSER root\n", base_image()));
+    let found = results(&bench.validate("sarif", 3));
+    let user = |place: &str| ("image.user".to_owned(), "error".to_owned(), place.to_owned());
+    assert!(found.contains(&user("Dockerfile:2")), "{found:?}");
+    assert!(found.iter().all(|(_, level, _)| level != "none"), "{found:?}");
+    // Twice the same fingerprints, whatever else changes.
+    let prints = |ended: &Ended| {
+        let document = ended.json();
+        let all = document["runs"][0]["results"].as_array().expect("results").clone();
+        all.into_iter()
+            .filter(|one| one["ruleId"] == "image.user")
+            .map(|one| one["partialFingerprints"].clone())
+            .collect::<Vec<_>>()
+    };
+    let before = prints(&bench.validate("sarif", 3));
+    bench.project.file("Dockerfile", format!("# A line more.\nFROM {}\nUSER root\n", base_image()));
+    assert_eq!(prints(&bench.validate("sarif", 3)), before);
+    let above = bench.project.path().parent().expect("a parent").to_owned();
+    bench.host = bench.host.with_env("GITHUB_WORKSPACE", above).with_env("GITHUB_ACTIONS", "true");
+    let ended = bench.validate("sarif", 3);
+    let found = results(&ended);
+    assert!(found.contains(&user(&format!("{}/Dockerfile:3", bench.host.app()))), "{found:?}");
+    // The job's log has the same as annotations, and stdout nothing but the document.
+    let annotation = format!("::error file={}/Dockerfile,line=3", bench.host.app());
+    assert!(ended.stderr.contains(&annotation), "{}", ended.told());
+    // The same beside the table.
+    let file = bench.host.dir().join("found.sarif").display().to_string();
+    let ended = bench.host.run(&bench.project, &[&VALIDATE[..], &["--sarif", &file]].concat()).exits(3);
+    assert!(ended.stdout.contains("image.user"), "{}", ended.told());
+    let written: Value = serde_json::from_slice(&fs::read(&file).expect("read it")).expect("it is JSON");
+    assert!(schema().is_valid(&written));
+    assert!(
+        written["runs"][0]["results"].as_array().is_some_and(|results| results.len() == found.len()),
+        "{written}"
+    );
+    // Nothing wrong: a document without results takes the alerts away.
+    bench.project.file("Dockerfile", format!("FROM {}\nUSER 10001\n", base_image()));
+    let found = results(&bench.validate("sarif", 0));
+    assert!(found.iter().all(|(rule, level, _)| rule != "image.user" && level == "warning"), "{found:?}");
+}
+
+#[test]
+fn a_wrong_configuration_is_told_as_sarif_too_and_other_verbs_have_none() {
+    needs!("git");
+    let host = Host::local();
+    let project = Project::new(host.app());
+    project.file("deploy/deployments.yaml", "deployments:\n  shop:\n    type: docker-compose\n    nonsense: 1\n    env_vars: {API_KEY: MARKER-1}\n");
+    let ended = host.run(&project, &["validate", "dev", "--output", "sarif"]).exits(2);
+    assert!(!ended.told().contains("MARKER"), "{}", ended.told());
+    let at = |line: u32| {
+        ("config.invalid".to_owned(), "error".to_owned(), format!("deploy/deployments.yaml:{line}"))
+    };
+    let found = results(&ended);
+    assert!(found.contains(&at(4)) && found.contains(&at(5)), "{found:?}");
+    for verb in ["deploy", "status", "list"] {
+        let ended = host.run(&project, &[verb, "--output", "sarif"]).exits(2);
+        ended.says(&["`--output sarif` is for `validate`"]);
+        assert!(ended.stdout.is_empty(), "{}", ended.told());
+    }
 }

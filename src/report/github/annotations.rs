@@ -23,7 +23,7 @@ pub struct Sources {
 impl Sources {
     /// Returns the place from the top of the checkout; nothing for a file that is not below it. `app_dir` is the
     /// directory from which the host names files.
-    fn in_checkout(&self, place: &Place, app_dir: Option<&Path>) -> Option<Place> {
+    pub(in crate::report) fn in_checkout(&self, place: &Place, app_dir: Option<&Path>) -> Option<Place> {
         let path = Path::new(&place.file);
         let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let absolute = match (path.is_absolute(), inside) {

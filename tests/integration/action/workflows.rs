@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::{ROOT, yaml};
 
-const SHIPPED: [&str; 4] = [
+const SHIPPED: [&str; 5] = [
     ".github/workflows/ci.yml",
     ".github/workflows/deploy.yml",
     ".github/workflows/docker-build-push.yml",
     "examples/workflows/branches.yml",
+    "examples/workflows/code-scanning.yml",
 ];
 
 fn page(path: &str) -> String {
@@ -92,6 +93,20 @@ fn the_example_of_two_branches_deploys_develop_to_staging_and_main_to_production
         );
         assert_eq!(with["slack-webhook"], "${{ secrets.SLACK_WEBHOOK_URL }}");
     }
+}
+
+#[test]
+fn the_workflow_for_code_scanning_uploads_what_the_action_writes_and_stands_on_the_page_as_it_is() {
+    let path = "examples/workflows/code-scanning.yml";
+    assert!(page("docs/github.md").contains(&format!("```yaml\n{}```", page(path))));
+    let job = &yaml(path)["jobs"]["rules"];
+    let asks = &using(job, "Three-Rivers-Tech/ffe-deploy@v").expect("the action is used")["with"];
+    let inputs = super::declared("inputs");
+    assert!(asks.as_object().is_some_and(|with| with.keys().all(|name| inputs.contains(name))), "{asks}");
+    let upload = using(job, "github/codeql-action/upload-sarif").expect("an upload");
+    assert_eq!((&asks["command"], &upload["with"]["sarif_file"]), (&"validate".into(), &asks["sarif"]));
+    assert!(upload["if"].as_str().is_some_and(|condition| condition.starts_with("always()")));
+    assert_eq!(job["permissions"]["security-events"], "write");
 }
 
 #[test]
