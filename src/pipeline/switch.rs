@@ -282,3 +282,14 @@ fn what_helps(answers: &[&str]) -> &'static str {
     "look at the service's last log lines and at its configuration: a key that is missing in the env file, a data file that \
      it may not write; `--no-cache` builds anew; then deploy again"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::what_helps;
+
+    #[test]
+    fn a_proxy_that_answers_for_a_dead_service_leads_to_that_service() {
+        assert!(what_helps(&["503 Service Unavailable", "502 Bad Gateway: nginx"]).contains("behind it"));
+        assert!(what_helps(&["connection refused after 5020 ms"]).contains("env file"));
+    }
+}

@@ -26,9 +26,12 @@ const OPTIONAL_ENV_FILES: (u32, u32) = (2, 24);
 
 /// `compose.version`: the files use what this Compose does not know.
 pub fn too_old(compose: &Compose, files: &[ComposeFile]) -> Option<Finding> {
+    older(compose.version(), files)
+}
+
+fn older(found: &str, files: &[ComposeFile]) -> Option<Finding> {
     let mut optional = files.iter().flat_map(|file| &file.env_files).filter(|file| !file.required);
     let service = &optional.next()?.service;
-    let found = compose.version();
     let mut numbers =
         found.trim_start_matches('v').split(['.', '-', '+']).map_while(|word| word.parse::<u32>().ok());
     numbers.next().zip(numbers.next()).filter(|version| *version < OPTIONAL_ENV_FILES)?;
@@ -170,7 +173,7 @@ async fn image_has_one(service: &Service, engine: Result<&Docker, &DockerError>)
 mod tests {
     use super::super::testing::Bench;
     use super::*;
-    use crate::model::{CheckSpec, Severity};
+    use crate::model::{CheckSpec, EnvFileRef, Severity};
     use std::time::Duration;
 
     const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
@@ -221,6 +224,22 @@ mod tests {
             optional_in: Vec::new(),
         });
         assert_eq!(health(&bench).await[0].0, Severity::Passed);
+    }
+
+    #[test]
+    fn an_optional_env_file_needs_a_compose_that_knows_it() {
+        let of = |required| {
+            let reference = EnvFileRef { service: "web".to_owned(), path: "x.env".to_owned(), required };
+            [ComposeFile { env_files: vec![reference], ..ComposeFile::default() }]
+        };
+        for old in ["2.20.3", "v2.23.3-desktop.2", "2.0.1+ds1"] {
+            let found = older(old, &of(false)).unwrap();
+            assert_eq!((found.severity, found.rule.as_str()), (Severity::Error, "compose.version"));
+            assert_eq!(older(old, &of(true)), None, "{old}");
+        }
+        for new in ["2.24.0", "v2.40.3", "5.0.1", "dev", ""] {
+            assert_eq!(older(new, &of(false)), None, "{new}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod orders;
 pub mod place;
 pub mod project;
 mod pull;
+mod remedy;
 mod scene;
 
 use std::collections::BTreeMap;
@@ -122,23 +123,6 @@ pub enum ExecutorError {
     },
 }
 
-/// The documents' remedies, by what a tool said (R003-55, R003-58).
-fn what_helps(said: &str) -> &'static str {
-    let is_said = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if is_said(&["port is already allocated", "address already in use"]) {
-        "stop what holds the port, or change the port in the compose file or by its variable in the env file"
-    } else if is_said(&[
-        "iptables",
-        "failed to create network",
-        "failed to set up container networking",
-        "veth",
-    ]) {
-        "restart the Docker daemon, which sets up its networks anew (`sudo systemctl restart docker`), then deploy again"
-    } else {
-        "look at what the tool said in the log of the run"
-    }
-}
-
 impl ExecutorError {
     /// Returns the failure with its cause and its next step.
     pub fn report(&self) -> FailureReport {
@@ -185,7 +169,7 @@ impl ExecutorError {
             Self::Build { .. } => {
                 of(ErrorKind::DockerError, "image.build", "review the Dockerfile and its dependencies")
             }
-            Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", what_helps(&self.sentence())),
+            Self::Tool { .. } => of(ErrorKind::DockerError, "docker.tool", remedy::of(&self.sentence())),
             Self::NoRelease { path, .. } => {
                 let root = path.ancestors().nth(3).unwrap_or(path);
                 let hint = format!(

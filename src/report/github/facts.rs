@@ -3,7 +3,7 @@
 use super::gantt;
 use super::page::{folded, last_lines, table};
 use crate::event::{DeploymentResult, Origin};
-use crate::model::{CheckResult, Finding, Severity, StageOutcome, Status, Verdict};
+use crate::model::{CheckResult, Finding, Severity, StageOutcome, Status, Verdict, rules};
 use crate::report::story::StageTold;
 use crate::report::{Story, summary, words};
 use crate::text::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
@@ -209,6 +209,12 @@ fn warning(text: &str, code: &str, hint: Option<&str>) -> String {
     format!("⚠️ {} ({}){hint}\n\n", markdown_lines(text), markdown_code(code))
 }
 
+/// A rule's id, which leads to its page; of an unknown one (an older host's) just the id.
+fn page_of(rule: &str) -> String {
+    let id = markdown_code(rule);
+    rules::find(rule).map_or_else(|| id.clone(), |rule| format!("[{id}]({})", rule.url()))
+}
+
 /// What `validate` found: what is wrong first.
 pub(super) fn findings(findings: &[Finding]) -> String {
     let of = |severity, mark: &'static str| {
@@ -218,11 +224,7 @@ pub(super) fn findings(findings: &[Finding]) -> String {
                 .as_deref()
                 .map(|hint| format!("<br>→ {}", markdown_lines(hint)))
                 .unwrap_or_default();
-            [
-                mark.to_owned(),
-                markdown_code(&finding.rule),
-                format!("{}{hint}", markdown_lines(&finding.message)),
-            ]
+            [mark.to_owned(), page_of(&finding.rule), format!("{}{hint}", markdown_lines(&finding.message))]
         })
     };
     let wrong = of(Severity::Error, "❌&nbsp;error").chain(of(Severity::Warning, "⚠️&nbsp;warning"));
@@ -230,11 +232,41 @@ pub(super) fn findings(findings: &[Finding]) -> String {
         let silenced = finding.silenced.as_ref()?;
         let found =
             format!("{}<br>silenced: {}", markdown_lines(&finding.message), markdown_lines(&silenced.reason));
-        Some(["🔇&nbsp;silenced".to_owned(), markdown_code(&finding.rule), found])
+        Some(["🔇&nbsp;silenced".to_owned(), page_of(&finding.rule), found])
     });
     let wrong = table(["", "Check", "Found"], wrong.chain(silenced));
     let passed = table(["", "Check", "Found"], of(Severity::Passed, "✅"));
     let count = findings.iter().filter(|finding| finding.severity == Severity::Passed).count();
     let passed = folded(&format!("{} passed", words::count(count, "check")), &passed);
     [wrong, passed].iter().filter(|part| !part.is_empty()).map(|part| format!("{part}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn findings_lead_to_the_pages_of_their_rules_and_silenced_ones_say_why() {
+        let reasons = BTreeMap::from([("host.disk".to_owned(), "it is a | small machine".to_owned())]);
+        let found = [
+            Finding::warning("host.disk", "8 GB are free", "free some").silenced_by(&reasons),
+            Finding::error("compose.file", "Compose file not found", "add it"),
+            Finding::error("from.tomorrow", "a newer host said so", "look"),
+        ];
+        let text = findings(&found);
+        let url = "https://github.com/Three-Rivers-Tech/ffe-deploy/blob/main/docs/rules";
+        for part in [
+            format!(
+                "| ❌&nbsp;error | [`compose.file`]({url}/compose.file.md) | Compose file not found<br>→ add it |"
+            ),
+            "| ❌&nbsp;error | `from.tomorrow` |".to_owned(),
+            format!(
+                "| 🔇&nbsp;silenced | [`host.disk`]({url}/host.disk.md) | 8 GB are free<br>silenced: it is a "
+            ),
+        ] {
+            assert!(text.contains(&part), "{part}\n--- is not in\n{text}");
+        }
+    }
 }
