@@ -64,7 +64,8 @@ impl<'a> Row<'a> {
             let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
             page.paragraph("      at      ", &format!("{}{line}", place.file));
         }
-        for (name, value) in details {
+        // What the message says already needs no line of its own.
+        for (name, value) in details.iter().filter(|(_, value)| !message.contains(value.as_str())) {
             page.paragraph(&" ".repeat(width + 6), &format!("{name}: {value}"));
         }
         if let Some(silenced) = silenced {
@@ -96,7 +97,8 @@ mod tests {
             Finding::passed("compose.bind-source", "all are there"),
             Finding::warning("compose.services", "no `frontend`", "add it").silenced_by(&reasons),
             Finding::error("compose.healthcheck", "`web` has none", "add:\n  healthcheck:")
-                .detail("service", "web"),
+                .detail("service", "web")
+                .detail("looked in", "/srv"),
             Finding::passed("docker.running", "the daemon answers"),
             Finding::warning("from.tomorrow", "a newer host said so", "look"),
         ];
@@ -109,7 +111,7 @@ docker
 
 compose
   ✗ compose.healthcheck  `web` has none
-                         service: web
+                         looked in: /srv
       wanted  every service has a healthcheck
       do      add:
                 healthcheck:
