@@ -107,7 +107,9 @@ fn copy(from: &Path, to: &Project, at: &str) {
 
 /// Rules on the machine and on what runs there are not the compose file's.
 fn is_about_the_project(rule: &str) -> bool {
-    rules::find(rule).is_none_or(|rule| matches!(rule.group, Group::Config | Group::Compose))
+    rules::find(rule).is_none_or(|rule| {
+        !matches!(rule.group, Group::Docker | Group::Host | Group::Release | Group::Backup)
+    })
 }
 
 #[test]
