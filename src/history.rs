@@ -315,6 +315,7 @@ mod tests {
             automatic_rollback: true,
             keep_releases: 5,
             url: None,
+            hooks: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::staging::{self, Staged};
 use super::way::{Turn, make_way, wait_for_lease};
 use super::{facts, follow, guard, known, query};
 use crate::event::{Context, Emitter, EventKind, Origin};
+use crate::executor::compose::place;
 use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
 use crate::here;
 use crate::host::atomic;
@@ -93,6 +94,9 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     };
     let staged = visit.stage(link, current.as_ref()).await?;
     visit.tell_current(current.as_ref());
+    let is_same = current
+        .as_ref()
+        .is_some_and(|release| release.seems(&job.version.label, &place::recorded(&job.bundle.entries)));
     let Looked { findings, builds, compose } = visit.look(staged.as_ref(), current).await;
     let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
     if job.action == Action::Validate {
@@ -100,7 +104,7 @@ async fn serve(link: &mut Link, job: Job) -> Served {
         reply(&Reply::Answer { answer });
         return Ok(());
     }
-    reply(&Reply::Ready { passed, findings, builds });
+    reply(&Reply::Ready { passed, findings, builds, is_same });
     visit.start(link, &mut turn, staged, compose).await
 }
 

@@ -140,6 +140,7 @@ fn result_of(record: HistoryRecord) -> DeploymentResult {
         health: None,
         checks: record.checks,
         services: BTreeMap::new(),
+        hooks: Vec::new(),
         urls: BTreeMap::new(),
         errors: record.errors,
         next_step: None,

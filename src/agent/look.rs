@@ -7,6 +7,7 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 
 use super::attach::Refusal;
+use super::before;
 use crate::executor::blobs::Blob;
 use crate::executor::compose::drift::{self, Drift};
 use crate::executor::compose::mounts::{self, Mounts};
@@ -55,6 +56,12 @@ pub(super) async fn look(
         return Looked { compose: tools.compose.as_ref().ok().cloned(), ..Looked::of(of_tools(&tools)) };
     };
     let (tools, scene) = find(job, layout, project_dir).await;
+    let before = async {
+        match (&tools.docker, &tools.compose) {
+            (Ok(docker), Ok(compose)) => before::asked(job, layout, docker, compose, current.as_ref()).await,
+            _ => None,
+        }
+    };
     let mut findings: Vec<Finding> =
         current.iter().flat_map(|release| written_files(&job.app, layout, release)).collect();
     let drift = async {
@@ -65,9 +72,11 @@ pub(super) async fn look(
     };
     let builds =
         builds(job, project_dir, scene.as_ref().and_then(|scene| scene.as_ref().ok()), &mut findings);
-    let (of_bundle, drift) = tokio::join!(of_bundle(job, layout, project_dir, &tools, scene), drift);
+    let of_bundle = of_bundle(job, layout, project_dir, &tools, scene);
+    let (of_bundle, drift, before) = tokio::join!(of_bundle, drift, before);
     findings.extend(of_bundle);
     findings.extend(drift);
+    findings.extend(before);
     if let Ok(docker) = &tools.docker {
         findings.extend(lost_images(layout, docker).await);
     }

@@ -4,6 +4,7 @@
 //! pipeline. Enter by [`run`] with the word that the process was started with.
 
 mod attach;
+mod before;
 mod boot;
 mod facts;
 mod follow;

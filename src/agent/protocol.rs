@@ -181,6 +181,9 @@ pub enum Reply {
         /// What the runner is to build before the start, under `build: runner`.
         #[serde(default)]
         builds: BuildOrders,
+        /// Whether this version with these files is what runs already, as far as can be said.
+        #[serde(default)]
+        is_same: bool,
     },
     /// The deployment runs, detached; events follow.
     Started {
@@ -214,7 +217,7 @@ impl Reply {
         let cleaner = Cleaner::new(redactor);
         match self {
             // What is to be built is judged by whoever builds it, and holds the values that are to be passed on.
-            Self::Ready { findings, passed: _, builds: _ } => {
+            Self::Ready { findings, passed: _, builds: _, is_same: _ } => {
                 findings.iter_mut().for_each(|finding| cleaner.finding(finding));
             }
             Self::Answer { answer } => cleaner.answer(answer),

@@ -185,7 +185,7 @@ fn stage_of(phase: Phase) -> Stage {
         Phase::Placed => Stage::Pulling,
         Phase::Ready => Stage::BackingUp,
         Phase::BackedUp | Phase::Switching | Phase::TakingDown => Stage::Deploying,
-        Phase::Verifying => Stage::Verifying,
+        Phase::Verifying | Phase::Verified => Stage::Verifying,
         Phase::Committing | Phase::Committed => Stage::Complete,
         Phase::Undoing => Stage::RollingBack,
     }

@@ -184,7 +184,9 @@ async fn deploy(order: &Order, layout: &Layout) -> u8 {
     let deadline = Deadline::of(job.environment.timeout);
     let cancel = Cancel::default();
     let book = book(&layout, None);
-    let run = Run { job: job.clone(), layout, executor, emitter, cancel, started_at, deadline, book };
+    let (job, recovers) = (job.clone(), false);
+    let run = Run { job, layout, executor, emitter, cancel, started_at, deadline, book, recovers };
+    let job = &run.job;
     boot::prepare(job, &run.layout, &run.emitter).await;
     let watcher = watch(&run);
     let mut ending = perform(&run, &ground).await;
@@ -351,6 +353,7 @@ async fn recover(job: &Job, layout: &Layout, entry: &Entry) -> u8 {
         cancel: Cancel::default(),
         started_at: entry.started_at,
         book: book(layout, Some(entry.clone())),
+        recovers: true,
     };
     // What is being ended is not stopped half-way: a cancel is answered with the truth.
     run.cancel.close();

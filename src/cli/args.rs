@@ -207,6 +207,9 @@ pub(super) struct DeployArgs {
     /// Build images without cache
     #[arg(long, env = "FFE_DEPLOY_NO_CACHE", hide_env_values = true)]
     pub no_cache: bool,
+    /// Do not run the tests of the app (`test` in deployments.yaml)
+    #[arg(long, env = "FFE_DEPLOY_SKIP_TESTS", hide_env_values = true)]
+    pub skip_tests: bool,
     /// Take no backup
     #[arg(long, env = "FFE_DEPLOY_SKIP_BACKUP", hide_env_values = true)]
     pub skip_backup: bool,

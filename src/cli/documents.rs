@@ -8,13 +8,14 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "docs/action.md",
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/events.md",
     "docs/exit-codes.md",
+    "docs/hooks.md",
     "docs/layout.md",
     "docs/notifications.md",
     "docs/registries.md",

@@ -1,6 +1,6 @@
 //! Verbs that change the host, and `validate`: from the wish to the last word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -17,12 +17,12 @@ use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use super::survey::survey;
 use crate::agent::protocol::{Frame, Reply, Start};
-use crate::config::{self, Audience, Resolved, Slack};
+use crate::config::{self, Audience, Resolved, Slack, TestSpec};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
-    Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Finding, Job, Outcome, Placement,
-    Profile, RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
+    Action, BuildOrders, DeploymentId, ErrorKind, Exit, FailureReport, Finding, HookResult, Job, Outcome,
+    Placement, Profile, RecoveredDeployment, Severity, Stage, StageOutcome, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session};
 use crate::remote::{self, Agents, Settings};
@@ -67,6 +67,11 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         found: Vec::new(),
         how_to_follow: String::new(),
         patient_until,
+        withheld: BTreeSet::new(),
+        running: None,
+        hooks: Vec::new(),
+        may_start: false,
+        is_ours: false,
     };
     let mut line = None;
     let ended = drive.run(&mut line).await;
@@ -100,12 +105,22 @@ pub(super) struct Drive {
     pub(super) how_to_follow: String,
     /// Until when another deployment is waited for.
     pub(super) patient_until: Option<Instant>,
+    /// Every secret: programs of the project are not given the job's variables that hold one.
+    pub(super) withheld: BTreeSet<String>,
+    /// What would be replaced, where the host has said so.
+    pub(super) running: Option<Running>,
+    /// Hooks that this machine has run.
+    pub(super) hooks: Vec<HookResult>,
+    /// Whether the host has agreed to the job.
+    pub(super) may_start: bool,
+    /// Whether this run has started the deployment, and not only follows it.
+    pub(super) is_ours: bool,
 }
 
 /// What the host says to a job.
 pub(super) enum Agreed {
-    /// It may start, once these images are built.
-    MayStart(BuildOrders),
+    /// It may start, once these images are built; and whether this version with these files is what runs already.
+    MayStart(BuildOrders, bool),
     /// It runs, or has run, already.
     Follows(DeploymentId),
     /// All that was asked for.
@@ -116,6 +131,8 @@ pub(super) enum Agreed {
 pub(super) struct Load {
     pub(super) job: Job,
     pub(super) app_dir: PathBuf,
+    /// What is run here before anything is deployed.
+    pub(super) test: Option<TestSpec>,
 }
 
 impl Drive {
@@ -137,7 +154,11 @@ impl Drive {
         };
         let line = opened.insert(line);
         self.telling.end(StageOutcome::Succeeded, None);
-        self.converse(line, &mut load, &mut signals).await
+        let ended = self.converse(line, &mut load, &mut signals).await;
+        if let (Err(own), true, false) = (&ended, self.may_start, self.is_ours) {
+            self.after_own_end(&load, own, &mut signals).await;
+        }
+        ended
     }
 
     async fn converse(
@@ -157,7 +178,7 @@ impl Drive {
         match agreed {
             Agreed::Answered(answer) => return Ok(Word::Answer(answer)),
             Agreed::Follows(id) => self.follows(load, id),
-            Agreed::MayStart(_) => self.start(&mut line.session).await?,
+            Agreed::MayStart(..) => self.start(&mut line.session).await?,
         }
         self.follow(line, load, signals).await
     }
@@ -191,7 +212,9 @@ impl Drive {
     /// Lets the host look at the job, then builds what is the runner's to build.
     async fn agree(&mut self, session: &mut Session, load: &Load) -> Result<Agreed, Own> {
         let agreed = self.validate(session, load).await?;
-        if let Agreed::MayStart(orders) = &agreed {
+        if let Agreed::MayStart(orders, is_same) = &agreed {
+            self.may_start = true;
+            self.before_the_start(load, *is_same && orders.images.is_empty()).await?;
             let (architecture, emitter) = (&session.facts.architecture, &self.telling.emitter);
             self.built = building::build(&load.job, &load.app_dir, architecture, orders, emitter).await?;
         }
@@ -199,9 +222,11 @@ impl Drive {
     }
 
     /// Says that the host may start, with the images that it shall run.
-    pub(super) async fn start(&self, session: &mut Session) -> Result<(), Own> {
+    pub(super) async fn start(&mut self, session: &mut Session) -> Result<(), Own> {
         let start = Start { built: self.built.clone() };
-        Ok(session.send(Frame::Start(serde_json::to_vec(&start).unwrap_or_default())).await?)
+        session.send(Frame::Start(serde_json::to_vec(&start).unwrap_or_default())).await?;
+        self.is_ours = true;
+        Ok(())
     }
 
     /// Reads the configuration, and hides its secrets before anything is printed.
@@ -209,6 +234,7 @@ impl Drive {
         let resolved = self.wish.resolve(&self.surroundings);
         if let Ok(resolved) = &resolved {
             self.redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
+            self.withheld = resolved.secrets.iter().map(|secret| secret.reveal().to_owned()).collect();
         }
         if let Some(github) = &self.github {
             github.mask(&self.redactor);
@@ -242,7 +268,7 @@ impl Drive {
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
         let channel = remote.attach().await?;
         let session = Session::open(channel, self.redactor.clone()).await?;
-        Ok((Line { remote, session }, Load { job, app_dir: resolved.app_dir }))
+        Ok((Line { remote, session }, Load { job, app_dir: resolved.app_dir, test: resolved.test }))
     }
 
     fn introduce(&mut self, resolved: &Resolved) {
@@ -294,12 +320,14 @@ impl Drive {
                         session.send_bundle(&load.app_dir, &load.job.bundle, &digests).await?;
                     }
                     Reply::Current { release, version, commit } => {
-                        order = self.judge_order(&Running { release, version, commit }, load).await;
+                        let running = Running { release, version, commit };
+                        order = self.judge_order(&running, load).await;
+                        self.running = Some(running);
                     }
-                    Reply::Ready { passed, mut findings, builds } => {
+                    Reply::Ready { passed, mut findings, builds, is_same } => {
                         findings.extend(self.found.iter().cloned().chain(order));
                         if passed && !own::is_refused(&findings) {
-                            return Ok(Agreed::MayStart(builds));
+                            return Ok(Agreed::MayStart(builds, is_same));
                         }
                         return Err(own::refused(&findings));
                     }
@@ -346,12 +374,13 @@ impl Drive {
                     .map(|failure| failure.message.lines().next().unwrap_or_default().to_owned());
                 self.telling.end(StageOutcome::Failed, reason);
                 self.telling.emitter.enter(Stage::Failed);
-                self.telling.finish(&self.named, OwnEnding::last(outcome, errors))
+                let hooks = std::mem::take(&mut self.hooks);
+                self.telling.finish(&self.named, OwnEnding { hooks, ..OwnEnding::last(outcome, errors) })
             }
             Err(Own::Left(outcome, failure)) => {
                 let next_step = failure.hint.clone();
-                let ending =
-                    OwnEnding { outcome, changed: false, is_final: false, errors: vec![failure], next_step };
+                let (errors, hooks) = (vec![failure], std::mem::take(&mut self.hooks));
+                let ending = OwnEnding { outcome, changed: false, is_final: false, errors, hooks, next_step };
                 self.telling.finish(&self.named, ending)
             }
         };

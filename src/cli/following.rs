@@ -84,7 +84,13 @@ impl Drive {
                 () = patience(cancel.until) => return Err(self.unheard(load)),
             };
             match message {
-                Message::Event(event) => {
+                Message::Event(mut event) => {
+                    let is_new = event.seq > self.seen;
+                    if let (EventKind::DeploymentFinished { is_final: true, result }, true) =
+                        (&mut event.kind, is_new)
+                    {
+                        self.after_the_end(load, result, signals).await;
+                    }
                     if !self.relay(&event) {
                         continue;
                     }
@@ -233,7 +239,7 @@ impl Drive {
             self.patient_until.map(|until| until.saturating_duration_since(Instant::now()));
         let channel = remote.attach().await?;
         let mut session = Session::open(channel, self.redactor.clone()).await?;
-        if let Agreed::MayStart(_) = self.validate(&mut session, load).await? {
+        if let Agreed::MayStart(..) = self.validate(&mut session, load).await? {
             self.start(&mut session).await?;
         }
         Ok(session)

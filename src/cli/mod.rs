@@ -9,6 +9,7 @@ mod documents;
 mod drive;
 mod following;
 mod github;
+mod hooks;
 mod line;
 mod order;
 mod own;

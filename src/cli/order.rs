@@ -35,6 +35,8 @@ pub(super) struct Wish {
     pub allow_older: bool,
     /// File for what is found, as SARIF.
     pub sarif: Option<PathBuf>,
+    /// Whether the tests are left out.
+    pub skip_tests: bool,
     /// Switches for the host.
     pub options: Options,
 }
@@ -57,6 +59,7 @@ impl Wish {
             timeout: None,
             allow_older: false,
             sarif: None,
+            skip_tests: false,
             options: Options::default(),
         }
     }
@@ -76,8 +79,8 @@ impl Wish {
         let (no_cache, skip_backup) = (args.no_cache, args.skip_backup);
         let waiting = waiting(args.operate.wait.wait_for_lease);
         let options = Options { no_cache, skip_backup, adopt, accept_drift, ..waiting };
-        let version = args.version.clone();
-        Self { version, allow_older, options, ..Self::operate(&args.operate, Action::Deploy) }
+        let (version, skip_tests) = (args.version.clone(), args.skip_tests);
+        Self { version, allow_older, skip_tests, options, ..Self::operate(&args.operate, Action::Deploy) }
     }
 
     /// The wish of `validate`.

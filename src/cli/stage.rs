@@ -16,8 +16,8 @@ use crate::event::{
 use crate::here;
 use crate::host::clock::wall;
 use crate::model::{
-    Action, AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Outcome, Profile,
-    Requester, Stage, StageOutcome,
+    Action, AppName, CorrelationId, DeploymentId, EnvironmentName, FailureReport, HookResult, Outcome,
+    Profile, Requester, Stage, StageOutcome,
 };
 use crate::report::diagnostics::{self, DiagnosticsSettings};
 use crate::report::{
@@ -223,7 +223,7 @@ impl Telling {
     }
 
     fn result(&self, target: &Named, ending: &OwnEnding) -> DeploymentResult {
-        let OwnEnding { outcome, changed, is_final: _, errors, next_step } = ending.clone();
+        let OwnEnding { outcome, changed, is_final: _, errors, hooks: _, next_step } = ending.clone();
         let end_time = wall();
         let seconds = end_time.duration_since(self.started_at).as_secs_f64().max(0.0);
         DeploymentResult {
@@ -248,6 +248,7 @@ impl Telling {
             health: None,
             checks: Vec::new(),
             services: std::collections::BTreeMap::new(),
+            hooks: ending.hooks.clone(),
             urls: std::collections::BTreeMap::new(),
             errors,
             next_step,
@@ -277,6 +278,8 @@ pub(super) struct OwnEnding {
     pub is_final: bool,
     /// What went wrong.
     pub errors: Vec<FailureReport>,
+    /// Hooks that this machine ran.
+    pub hooks: Vec<HookResult>,
     /// What to do next.
     pub next_step: Option<String>,
 }
@@ -285,7 +288,7 @@ impl OwnEnding {
     /// An end that nothing follows.
     pub(super) fn last(outcome: Outcome, errors: Vec<FailureReport>) -> Self {
         let next_step = errors.first().and_then(|failure| failure.hint.clone());
-        Self { outcome, changed: false, is_final: true, errors, next_step }
+        Self { outcome, changed: false, is_final: true, errors, hooks: Vec::new(), next_step }
     }
 }
 

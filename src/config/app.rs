@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::model::{
-    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Requirements, Retention, SetupDirectory,
+    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Hook, Requirements, Retention, SetupDirectory,
     SetupSpec,
 };
 
 use super::checks;
+use super::hooks::{self, TestSpec};
 use super::interpolate::{Vars, is_variable_name, names};
 use super::paths::{self, RELATIVE};
 use super::problem::Problem;
@@ -22,7 +23,7 @@ pub(super) const TYPES: [&str; 6] =
     ["docker-compose", "docker", "swarm", "kubernetes", "terraform", "ansible"];
 const BUILT: [(&str, AppKind); 1] = [("docker-compose", AppKind::DockerCompose)];
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "type",
     "path",
     "compose_file",
@@ -45,8 +46,10 @@ const KEYS: [&str; 22] = [
     "keep_releases",
     "rules",
     "url",
+    "test",
+    "hooks",
 ];
-const LATER: [&str; 4] = ["test", "hooks", "notify", "secret_command"];
+const LATER: [&str; 2] = ["notify", "secret_command"];
 
 /// How many releases or archives may be kept.
 const KEEP: RangeInclusive<u32> = 1..=1000;
@@ -84,6 +87,8 @@ pub(super) struct WrittenApp {
     /// Rules that do not count for this app, by id, with the reason.
     pub(super) silenced: BTreeMap<String, String>,
     pub(super) url: Option<String>,
+    pub(super) test: Option<TestSpec>,
+    pub(super) hooks: Vec<Hook>,
 }
 
 /// Returns the type of an app when it is one that is built; reports it otherwise. One without a type was reported with
@@ -118,6 +123,8 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenAp
     if let Some(field) = section.get("health") {
         app.health = checks::read(&field, problems).unwrap_or_default();
     }
+    app.test = section.get("test").and_then(|field| hooks::read_test(&field, problems));
+    app.hooks = section.get("hooks").map(|field| hooks::read(&field, problems)).unwrap_or_default();
     app.automatic_rollback = section.get("rollback").and_then(|field| read_rollback(&field, problems));
     app.keep_releases = section.get("keep_releases").and_then(|field| field.integer(KEEP, problems));
     app.silenced = section.get("rules").map(|field| rules::read(&field, problems)).unwrap_or_default();
@@ -188,7 +195,7 @@ fn read_variables(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Pr
 const VARIABLE: &str = "letters, digits and _, not starting with a digit";
 
 /// The secret-looking variables of the job that a value is made of.
-fn secret_parts(field: &Field<'_>) -> impl Iterator<Item = String> + use<> {
+pub(super) fn secret_parts(field: &Field<'_>) -> impl Iterator<Item = String> + use<> {
     let names = match &field.node.value {
         Value::Scalar(Scalar { style: Style::Filled(written), .. }) => names(written),
         _ => Vec::new(),

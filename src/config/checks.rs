@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{CheckProbe, CheckSpec, HealthSpec, Preset};
+use crate::model::{Before, CheckProbe, CheckSpec, HealthSpec, Preset};
 
 use super::app::is_service_name;
 use super::reader::{Field, Problems, Section};
@@ -26,10 +26,14 @@ const PROBES: [&str; 4] = ["http", "tcp", "command", "preset"];
 
 pub(super) fn read(field: &Field<'_>, problems: &mut Problems) -> Option<HealthSpec> {
     let section = field.section(problems)?;
-    section.only(&["timeout", "checks"], &[], problems);
+    section.only(&["timeout", "checks", "before"], &[], problems);
     let mut health = HealthSpec::default();
     if let Some(timeout) = section.get("timeout").and_then(|field| field.duration(SECOND, HOUR, problems)) {
         health.timeout = timeout;
+    }
+    if let Some(field) = section.get("before") {
+        let words = [("warn", Before::Warn), ("require", Before::Require), ("skip", Before::Skip)];
+        health.before = field.word(&words, &[], problems).unwrap_or_default();
     }
     let Some(checks) = section.get("checks") else { return Some(health) };
     let mut names = BTreeSet::new();

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{OnLost, Profile};
+use crate::model::{Hook, OnLost, Profile};
 
 use super::duration;
+use super::hooks;
 use super::interpolate::is_variable_name;
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
@@ -14,7 +15,7 @@ use super::rules;
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "profile",
     "host",
     "user",
@@ -31,9 +32,10 @@ const KEYS: [&str; 17] = [
     "timeout",
     "on_lost",
     "rules",
+    "hooks",
     "overrides",
 ];
-const LATER: [&str; 2] = ["notify", "hooks"];
+const LATER: [&str; 1] = ["notify"];
 const PROFILES: [(&str, Profile); 6] = [
     ("dev", Profile::Dev),
     ("development", Profile::Dev),
@@ -65,6 +67,7 @@ pub(super) struct WrittenEnvironment {
     pub(super) on_lost: OnLost,
     /// Rules that do not count here, by id, with the reason.
     pub(super) silenced: BTreeMap<String, String>,
+    pub(super) hooks: Vec<Hook>,
 }
 
 /// Names of the variables that hold the key and its passphrase.
@@ -118,6 +121,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenEn
             .get("on_lost")
             .and_then(|field| field.word(&ON_LOST, &[], problems))
             .unwrap_or_default(),
+        hooks: section.get("hooks").map(|field| hooks::read(&field, problems)).unwrap_or_default(),
         allow_network_root: section
             .get("allow_network_root")
             .and_then(|field| field.boolean(problems))

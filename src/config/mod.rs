@@ -13,6 +13,7 @@ pub mod envfile;
 mod environment;
 mod files;
 mod git;
+mod hooks;
 mod interpolate;
 mod literals;
 mod notices;
@@ -43,6 +44,7 @@ use crate::text::Secret;
 
 pub use duration::timeout;
 pub use git::{HARDENED, describe};
+pub use hooks::TestSpec;
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
@@ -122,6 +124,8 @@ pub struct Resolved {
     pub silenced: BTreeMap<String, String>,
     /// Worth knowing, stops nothing.
     pub notices: Vec<Finding>,
+    /// What is run on the runner before anything is deployed (C23).
+    pub test: Option<TestSpec>,
     /// Every secret value, keys and passphrases too, for redaction.
     pub secrets: Vec<Secret>,
 }

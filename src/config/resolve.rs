@@ -13,6 +13,7 @@ use super::app::WrittenApp;
 use super::compose::{self, Choice};
 use super::environment::{self, WrittenEnvironment};
 use super::git::{self, Git};
+use super::hooks;
 use super::interpolate::{fill, fill_address};
 use super::literals;
 use super::overrides::read_app;
@@ -304,6 +305,7 @@ impl Parts<'_> {
         let environment = self.environment(&target);
         let mut silenced = self.place.written.silenced.clone();
         silenced.extend(written.silenced.clone());
+        let test = written.test.clone();
         let mut notices = layers.notices;
         notices.extend(notices::of(&self.app_dir, git, &environment.placement, &self.inputs.job));
         if matches!(self.inputs.verb, Verb::Changes | Verb::Validates) {
@@ -326,6 +328,7 @@ impl Parts<'_> {
             bundle_exclude: exclude,
             silenced,
             notices,
+            test,
             secrets,
         }
     }
@@ -401,6 +404,7 @@ impl Parts<'_> {
             automatic_rollback: written.automatic_rollback.unwrap_or(true),
             keep_releases: written.keep_releases.unwrap_or(crate::model::KEEP_RELEASES),
             url: written.url,
+            hooks: hooks::around(self.place.written.hooks.clone(), written.hooks),
         }
     }
 }

@@ -123,7 +123,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
             "deploy/deployments.yaml",
             "deployments:\n  shop:\n    type: docker-compose\n    pth: .\n    profiles: full\n    build: runer\n    \
              health:\n      timeout: 2h\n      checks:\n        - {name: a, http: ftp://x}\n        - {name: b}\n    \
-             hooks: {}\n    backup: {retention: {days: 0}}\n    keep_releases: all\n    path: nowhere\n",
+             hooks: {pre_deplo: [], pre_deploy: [{}]}\n    backup: {retention: {days: 0}}\n    keep_releases: all\n    path: nowhere\n",
         ),
         (
             "deploy/environments.yaml",
@@ -139,7 +139,8 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
         "`deployments.shop.health.timeout` has the wrong value; found: `2h`; accepted: 1s to 1h",
         "`deployments.shop.health.checks[0].http` has the wrong value",
         "`deployments.shop.health.checks[1]` must ask exactly one thing",
-        "`deployments.shop.hooks` is not built yet",
+        "`deployments.shop.hooks.pre_deplo` is not a known key; accepted: pre_build, pre_deploy,",
+        "`deployments.shop.hooks.pre_deploy[0]` has neither `run` nor `shell`",
         "`deployments.shop.backup.retention.days` has the wrong value; found: `0`; accepted: a number from 1 to 3650",
         "`deployments.shop.keep_releases` has the wrong value; found: `all`; accepted: a number from 1 to 1000",
         "deploy/deployments.yaml:15:11: `deployments.shop.path` is not a directory; found: `nowhere`",
@@ -150,7 +151,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
     ] {
         assert!(text.contains(expected), "{expected}\n---\n{text}");
     }
-    assert!(text.starts_with("14 problems"), "{text}");
+    assert!(text.starts_with("15 problems"), "{text}");
 }
 
 #[test]
@@ -597,9 +598,15 @@ fn both_endings_of_a_file_and_an_empty_config_dir_are_problems() {
 /// Every example of the documentation must be configuration that works; a workflow must at least be YAML.
 #[test]
 fn the_documented_examples_are_accepted() {
-    let text = ["docs/configuration.md", "docs/notifications.md", "docs/registries.md", "README.md"]
-        .map(|page| fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap())
-        .concat();
+    let text = [
+        "docs/configuration.md",
+        "docs/hooks.md",
+        "docs/notifications.md",
+        "docs/registries.md",
+        "README.md",
+    ]
+    .map(|page| fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap())
+    .concat();
     let blocks: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 7);
@@ -701,4 +708,93 @@ fn registries_are_refused_where_they_are_wrong_and_no_password_is_shown() {
         assert!(problems.contains(part), "{part}\n{problems}");
     }
     assert!(!problems.contains("hunter22"), "{problems}");
+}
+
+const HOOKS: &str = "deployments:\n  shop:\n    type: docker-compose\n    test: {command: [./test.sh, --fast]}\n    hooks:\n      \
+    pre_build: [{run: [npm, ci], on: runner}]\n      \
+    pre_deploy:\n        - {service: backend, run: [./manage.py, migrate], timeout: 10m}\n        - {shell: 'echo $FFE_VERSION | tee log'}\n      \
+    post_deploy: [{name: smoke, run: [./scripts/smoke.sh], on_error: rollback}, {service: backend}]\n      \
+    finally: [{run: [./tidy.sh]}]\n";
+
+#[test]
+fn hooks_are_read_in_the_order_in_which_they_run_with_those_of_the_environment_around_them() {
+    use crate::model::{HookPlace, OnError};
+    let environments = "environments:\n  staging:\n    host: local\n    hooks:\n      pre_deploy: [{run: [./silence.sh]}]\n      \
+                        finally: [{run: [./listen.sh], on: runner}]\n";
+    let project = Project::new(&[
+        ("deploy/deployments.yaml", HOOKS),
+        ("deploy/environments.yaml", environments),
+        ("compose.yml", COMPOSE),
+    ]);
+    let resolved = project.resolve("staging", &[]).unwrap();
+    let shown: Vec<String> = resolved
+        .app
+        .hooks
+        .iter()
+        .map(|hook| {
+            let (place, time) = (hook.place.shown(), hook.timeout.as_secs());
+            format!("{} {} on {place}, {time} s: {}", hook.kind, hook.name, hook.argv.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "pre_build npm on runner, 300 s: npm ci",
+            "pre_deploy silence.sh on host, 300 s: ./silence.sh",
+            "pre_deploy manage.py on service backend, 600 s: ./manage.py migrate",
+            "pre_deploy echo on host, 300 s: /bin/sh -c echo $FFE_VERSION | tee log",
+            "post_deploy smoke on host, 300 s: ./scripts/smoke.sh",
+            "post_deploy backend on service backend, 300 s: ",
+            "finally tidy.sh on host, 300 s: ./tidy.sh",
+            "finally listen.sh on runner, 300 s: ./listen.sh",
+        ]
+    );
+    let policies: Vec<OnError> = resolved.app.hooks[4..6].iter().map(|hook| hook.on_error).collect();
+    assert_eq!(policies, [OnError::Rollback, OnError::Fail]);
+    assert_eq!(resolved.app.hooks[2].place, HookPlace::Service("backend".into()));
+    let test = resolved.test.unwrap();
+    assert_eq!((test.argv.join(" ").as_str(), test.timeout.as_secs()), ("./test.sh --fast", 600));
+}
+
+#[test]
+fn what_a_hook_cannot_be_is_told_with_what_it_can_be() {
+    for (hooks, expected) in [
+        ("pre_deploy: [{run: []}]", "`deployments.shop.hooks.pre_deploy[0].run` has the wrong value"),
+        ("pre_deploy: [{run: [a], shell: b}]", "shell` stands beside `run`; accepted: one of them"),
+        (
+            "pre_deploy: [{run: [a], on: runner}]",
+            "on` cannot be `runner` in pre_deploy; accepted: host; the runner runs",
+        ),
+        (
+            "pre_build: [{service: web}]",
+            "service` is not for pre_build; accepted: a service in pre_deploy, post_deploy",
+        ),
+        ("post_deploy: [{service: web, on: host}]", "on` stands beside `service`"),
+        (
+            "pre_deploy: [{run: [a], on_error: warn}]",
+            "on_error` is not for pre_deploy; accepted: no `on_error`: its failure stops",
+        ),
+        (
+            "finally: [{run: [a], on_error: fail}]",
+            "on_error` is not for finally; accepted: no `on_error`: the outcome is decided",
+        ),
+        (
+            "finally: [{run: [a], timeout: 3h}]",
+            "timeout` has the wrong value; found: `3h`; accepted: 1s to 2h",
+        ),
+        (
+            "finally: [{shell: 'echo ${TITLE}'}]",
+            "shell` puts a value of the job into a shell line, where it would be run",
+        ),
+        (
+            "finally: [{run: [curl, '${API_TOKEN}']}]",
+            "run[1]` would put the secret `API_TOKEN` on a command line",
+        ),
+    ] {
+        let text = format!("deployments:\n  shop:\n    type: docker-compose\n    hooks: {{{hooks}}}\n");
+        let project = Project::new(&[("deploy/deployments.yaml", &text), ("compose.yml", COMPOSE)]);
+        let told = project.problems("dev", &[("TITLE", "$(reboot)"), ("API_TOKEN", "hunter22")]);
+        assert!(told.contains(expected), "{hooks}: {told}");
+        assert!(!told.contains("hunter22") && !told.contains("reboot"), "{told}");
+    }
 }

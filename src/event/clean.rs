@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{DeploymentResult, Event, EventKind, ImageChange};
-use crate::model::{CheckResult, FailureReport, Finding};
+use crate::model::{CheckResult, FailureReport, Finding, HookResult};
 use crate::text::{Redactor, harmless, harmless_lines};
 
 /// Longest line that an event carries, in characters; the rest is cut and marked.
@@ -131,6 +131,8 @@ impl<'a> Cleaner<'a> {
                 self.text(reason);
             }
             EventKind::CancelRequested { effect } => self.text(effect),
+            EventKind::HookStarted { hook, place, kind: _, timeout_ms: _ } => self.each_line([hook, place]),
+            EventKind::HookFinished { result } => self.hook(result),
             EventKind::LogLine { source, text } => self.each_line([source, text]),
             EventKind::LogsCollected { service, container, state, lines } => {
                 self.each_line([service, container, state]);
@@ -168,6 +170,8 @@ impl<'a> Cleaner<'a> {
             health.checks.iter_mut().for_each(|check| self.check(check));
         }
         result.errors.iter_mut().for_each(|failure| self.failure(failure));
+        result.hooks.truncate(MOST_ITEMS);
+        result.hooks.iter_mut().for_each(|hook| self.hook(hook));
         self.names(&mut result.services, |_, _| {});
         self.names(&mut result.urls, Self::line);
     }
@@ -181,6 +185,11 @@ impl<'a> Cleaner<'a> {
                 self.each_line(&mut image.digest);
             }
         }
+    }
+
+    fn hook(self, hook: &mut HookResult) {
+        self.each_line([&mut hook.hook, &mut hook.place]);
+        self.each_line(&mut hook.detail);
     }
 
     fn check(self, check: &mut CheckResult) {

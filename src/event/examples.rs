@@ -8,8 +8,8 @@ use super::{
     ServiceChange, Span, SpanStatus,
 };
 use crate::model::{
-    CheckResult, ErrorKind, FailureReport, Finding, HealthReport, Outcome, Severity, Stage, StageOutcome,
-    Verdict,
+    CheckResult, ErrorKind, FailureReport, Finding, HealthReport, HookKind, HookOutcome, HookResult, Outcome,
+    Severity, Stage, StageOutcome, Verdict,
 };
 
 /// Returns an event of this kind, always the same but for its number.
@@ -156,6 +156,17 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
                 retention_days: 7,
             },
         ),
+        (
+            Agent,
+            Stage::BackingUp,
+            EventKind::HookStarted {
+                hook: "migrate".into(),
+                kind: HookKind::PreDeploy,
+                place: "service backend".into(),
+                timeout_ms: 300_000,
+            },
+        ),
+        (Agent, Stage::BackingUp, EventKind::HookFinished { result: hook() }),
         (Agent, Stage::Deploying, compared()),
         (
             Agent,
@@ -207,6 +218,18 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
             },
         ),
     ]
+}
+
+fn hook() -> HookResult {
+    HookResult {
+        hook: "migrate".into(),
+        kind: HookKind::PreDeploy,
+        place: "service backend".into(),
+        outcome: HookOutcome::Succeeded,
+        exit_code: Some(0),
+        took_ms: 2_310,
+        detail: None,
+    }
 }
 
 fn compared() -> EventKind {
@@ -305,6 +328,7 @@ pub(crate) fn result() -> DeploymentResult {
         health: Some(HealthReport::of(vec![healthy])),
         checks: vec![check],
         services: BTreeMap::from([("backend".into(), ServiceChange::Recreated)]),
+        hooks: vec![hook()],
         urls: BTreeMap::from([("backend".into(), "http://shop.example.com:8000".into())]),
         errors: vec![failure()],
         next_step: Some("run `ffe-deploy logs production backend`, mend it, and deploy again".into()),

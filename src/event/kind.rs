@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::DeploymentResult;
 use crate::model::{
-    ErrorKind, FailureReport, Finding, Outcome, Particular, Place, Severity, Silenced, StageOutcome, Verdict,
+    ErrorKind, FailureReport, Finding, HookKind, HookResult, Outcome, Particular, Place, Severity, Silenced,
+    StageOutcome, Verdict,
 };
 
 /// What happened. Never a request, never a rendered sentence.
@@ -194,9 +195,26 @@ pub enum EventKind {
         /// What happens now.
         effect: String,
     },
-    /// A line of a tool, a container or a hook.
+    /// A hook was begun.
+    HookStarted {
+        /// Its name.
+        hook: String,
+        /// Which moment it is of.
+        kind: HookKind,
+        /// Where it runs: `host`, `runner`, or `service NAME`.
+        place: String,
+        /// How long it may take.
+        timeout_ms: u64,
+    },
+    /// A hook ended, or did not run although it was its turn.
+    HookFinished {
+        /// What became of it.
+        #[serde(flatten)]
+        result: HookResult,
+    },
+    /// A line of a tool, a container, a hook or the tests.
     LogLine {
-        /// Who said it: `docker compose up`, `container backend`, …
+        /// Who said it: `docker compose up`, `container backend`, `hook migrate`, `test`, …
         source: String,
         /// What it said, harmless and redacted.
         text: String,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ServiceChange;
 use crate::model::{
-    AppName, CheckResult, DeploymentId, EnvironmentName, FailureReport, HealthReport, Outcome, Stage, Status,
+    AppName, CheckResult, DeploymentId, EnvironmentName, FailureReport, HealthReport, HookResult, Outcome,
+    Stage, Status,
 };
 
 /// The end of a deployment: R000-44's keys and more.
@@ -58,6 +59,9 @@ pub struct DeploymentResult {
     pub checks: Vec<CheckResult>,
     /// Services whose containers changed, and how.
     pub services: BTreeMap<String, ServiceChange>,
+    /// Hooks that ran, in order, and those that should have.
+    #[serde(default)]
+    pub hooks: Vec<HookResult>,
     /// Addresses people can open.
     pub urls: BTreeMap<String, String>,
     /// Everything that went wrong, root cause first (R000-67).

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{EventKind, ImageHow, Level, ServiceChange};
-use crate::model::{Outcome, Severity, Stage, StageOutcome, Verdict};
+use crate::model::{HookOutcome, Outcome, Severity, Stage, StageOutcome, Verdict};
 
 impl EventKind {
     /// Returns how much it weighs.
@@ -19,6 +19,7 @@ impl EventKind {
             | Self::Pruned { .. }
             | Self::ServiceChanged { .. }
             | Self::ReleaseCommitted { .. }
+            | Self::HookStarted { .. }
             | Self::LogLine { .. }
             | Self::LogsCollected { .. } => Level::Info,
             Self::HealthAttempted { .. } => Level::Debug,
@@ -34,6 +35,12 @@ impl EventKind {
                 (Verdict::Failed, true) => Level::Warning,
                 (Verdict::Failed, false) => Level::Error,
                 (Verdict::Passed | Verdict::Skipped, _) => Level::Info,
+            },
+            Self::HookFinished { result } => match result.outcome {
+                HookOutcome::Succeeded => Level::Info,
+                HookOutcome::NotRun => Level::Warning,
+                _ if result.kind.is_after_the_end() => Level::Warning,
+                _ => Level::Error,
             },
             Self::FindingReported { finding } => of_severity(finding.severity),
             Self::Noticed { severity, .. } => of_severity(*severity),
@@ -155,6 +162,20 @@ impl fmt::Display for EventKind {
                 write!(out, "rolling back to {to_release}: {reason}")
             }
             Self::CancelRequested { effect } => write!(out, "cancel requested: {effect}"),
+            Self::HookStarted { hook, kind, place, timeout_ms: _ } => {
+                write!(out, "{kind} hook {hook} started on {place}")
+            }
+            Self::HookFinished { result } => {
+                write!(
+                    out,
+                    "{} hook {} {} after {} ms",
+                    result.kind,
+                    result.hook,
+                    result.outcome.words(),
+                    result.took_ms
+                )?;
+                result.detail.as_ref().map_or(Ok(()), |detail| write!(out, ": {detail}"))
+            }
             Self::LogLine { source, text } => write!(out, "{source} │ {text}"),
             Self::LogsCollected { service, state, lines, .. } => {
                 write!(out, "{service} ({state}): last {} log lines collected", lines.len())

@@ -2,6 +2,7 @@
 
 pub mod blobs;
 pub mod compose;
+pub mod hook;
 pub mod prune;
 pub mod registry;
 pub mod runner;

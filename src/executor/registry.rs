@@ -101,7 +101,9 @@ impl Fault {
         match error {
             ProcessError::Failed { finished, .. } => Self::of_words(&finished.last_lines.join("\n")),
             ProcessError::Deadline { .. } => Self::Silent,
-            ProcessError::Missing { .. } | ProcessError::Start { .. } => Self::Other,
+            ProcessError::Missing { .. } | ProcessError::Start { .. } | ProcessError::Stopped { .. } => {
+                Self::Other
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Changes go through the tools' own CLIs, reading through [`super::docker`] (DESIGN section 6).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::compose::{Call, Compose};
@@ -47,6 +48,21 @@ pub enum Change<'a> {
         /// Logins, where there are any.
         login: Option<&'a DockerConfig>,
     },
+    /// Runs a command of a service in a container of its own, which goes with it.
+    Run {
+        /// Project and files.
+        site: Call<'a>,
+        /// The service.
+        service: &'a str,
+        /// Arguments in the place of the service's own command; none: that one.
+        argv: &'a [String],
+        /// More variables of the container; no secrets, for they are arguments.
+        variables: &'a BTreeMap<String, String>,
+        /// A label of the container, `name=value`.
+        label: &'a str,
+        /// Longest time.
+        deadline: Duration,
+    },
     /// Pulls an image.
     Pull {
         /// Its reference.
@@ -78,6 +94,7 @@ impl Change<'_> {
             Self::Up { .. } => "docker compose up",
             Self::Down { .. } => "docker compose down",
             Self::Build { .. } => "docker compose build",
+            Self::Run { .. } => "docker compose run",
             Self::Pull { .. } => "docker pull",
             Self::Start(_) => "docker start",
             Self::Stop(_) => "docker stop",
@@ -103,6 +120,13 @@ impl Change<'_> {
                 let fresh: &[&str] = if *no_cache { &["--no-cache"] } else { &[] };
                 let build = compose.command(site).arg("build").args(fresh.iter().copied()).arg(*service);
                 logged_in(build.env("BUILDKIT_PROGRESS", "plain").deadline(BUILD), *login)
+            }
+            Self::Run { site, service, argv, variables, label, deadline } => {
+                let run = compose.command(site).args(["run", "--rm", "--no-deps", "-T", "--label", *label]);
+                let run = variables
+                    .iter()
+                    .fold(run, |run, (name, value)| run.arg("-e").arg(format!("{name}={value}")));
+                run.arg(*service).args(*argv).forgetting().deadline(*deadline)
             }
             Self::Pull { reference, login } => logged_in(docker(&["pull", reference]).deadline(PULL), *login),
             Self::Start(ids) => docker(&["start"]).args(*ids).deadline(DOWN),
@@ -169,6 +193,17 @@ mod tests {
             (
                 Change::Build { site, service: "web", no_cache: true, login: None },
                 format!("{call} build --no-cache web"),
+            ),
+            (
+                Change::Run {
+                    site,
+                    service: "web",
+                    argv: &ids,
+                    variables: &BTreeMap::from([("FFE_APP".to_owned(), "shop".to_owned())]),
+                    label: "hook=1",
+                    deadline: UP,
+                },
+                format!("{call} run --rm --no-deps -T --label hook=1 -e FFE_APP=shop web 1 2"),
             ),
             (Change::Pull { reference: "redis:7", login: None }, "docker pull redis:7".to_owned()),
             (Change::Start(&ids), "docker start 1 2".to_owned()),

@@ -33,6 +33,7 @@ pub struct Command {
     stdin: Option<Vec<u8>>,
     deadline: Duration,
     change: Option<&'static str>,
+    keeps_output: bool,
 }
 
 /// Variables of this process that every program may see, where they are set (DESIGN section 6: a cleared environment).
@@ -63,6 +64,7 @@ impl Command {
             stdin: None,
             deadline: Duration::from_secs(600),
             change: None,
+            keeps_output: true,
         }
     }
 
@@ -105,6 +107,13 @@ impl Command {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Says that its output is only seen line by line, so that much of it needs no room: [`Finished::stdout`] stays empty.
+    #[must_use]
+    pub fn forgetting(mut self) -> Self {
+        self.keeps_output = false;
         self
     }
 
@@ -187,6 +196,12 @@ pub enum ProcessError {
         /// What it was given.
         deadline: Duration,
     },
+    /// It was told to stop before it had ended.
+    #[error("`{shown}` was stopped")]
+    Stopped {
+        /// The command.
+        shown: String,
+    },
     /// It ended with an error.
     #[error("`{shown}` failed ({}): {}", .finished.status, .finished.last_words())]
     Failed {
@@ -203,6 +218,18 @@ pub enum ProcessError {
 /// The program is missing, cannot be started, or does not end within its deadline (its whole group is then ended).
 pub async fn run_unchecked(
     command: &Command,
+    on_line: impl FnMut(Stream, &str) + Send,
+) -> Result<Finished, ProcessError> {
+    run_until(command, &mut std::future::pending(), on_line).await
+}
+
+/// As [`run_unchecked`], and ends the program with its whole group when `stop` is ready: SIGTERM first, SIGKILL 5 s later.
+///
+/// # Errors
+/// As [`run_unchecked`], and when it was stopped.
+pub async fn run_until(
+    command: &Command,
+    stop: &mut (dyn Future<Output = ()> + Send + Unpin),
     mut on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<Finished, ProcessError> {
     if let Some(what) = command.change {
@@ -221,7 +248,7 @@ pub async fn run_unchecked(
         // A program that does not read its input fails by itself; its own message is the better one.
         tokio::spawn(async move { stdin.write_all(&bytes).await.ok() });
     }
-    let mut output = Output::default();
+    let mut output = Output { keeps: command.keeps_output, ..Output::default() };
     let work = async {
         let out = child.stdout.take().map(Lines::new);
         let err = child.stderr.take().map(Lines::new);
@@ -233,21 +260,20 @@ pub async fn run_unchecked(
         child.wait().await
     };
     // On a clock that goes on while the machine sleeps.
-    let ended = tokio::select! {
-        ended = work => Some(ended),
-        () = Moment::now().after(command.deadline).comes() => None,
+    let (shown, deadline) = (command.shown(), command.deadline);
+    let late = tokio::select! {
+        ended = work => match ended {
+            Ok(status) => {
+                group.let_go();
+                return Ok(Finished { status, stdout: output.stdout, last_lines: output.last });
+            }
+            Err(source) => return Err(not_started(command, source)),
+        },
+        () = Moment::now().after(deadline).comes() => ProcessError::Deadline { shown, deadline },
+        () = stop => ProcessError::Stopped { shown },
     };
-    match ended {
-        Some(Ok(status)) => {
-            group.let_go();
-            Ok(Finished { status, stdout: output.stdout, last_lines: output.last })
-        }
-        Some(Err(source)) => Err(not_started(command, source)),
-        None => {
-            group.end(&mut child).await;
-            Err(ProcessError::Deadline { shown: command.shown(), deadline: command.deadline })
-        }
-    }
+    group.end(&mut child).await;
+    Err(late)
 }
 
 /// Who is told the process ids of programs that change what runs.
@@ -334,13 +360,14 @@ fn not_started(command: &Command, source: std::io::Error) -> ProcessError {
 
 #[derive(Default)]
 struct Output {
+    keeps: bool,
     stdout: String,
     last: Vec<String>,
 }
 
 impl Output {
     fn push(&mut self, stream: Stream, line: &str) {
-        if stream == Stream::Out {
+        if stream == Stream::Out && self.keeps {
             self.stdout.push_str(line);
             self.stdout.push('\n');
         }
@@ -411,7 +438,10 @@ impl Group {
 
     async fn end(self, child: &mut tokio::process::Child) {
         self.signal(Signal::TERM);
-        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+            // What it had started may live on: as long as any of it does, the number is nobody else's.
+            self.signal(Signal::KILL);
+        } else {
             self.signal(Signal::KILL);
             // What hangs in the kernel (a file system whose server is away) does not even end by that.
             tokio::time::timeout(GRACE, child.wait()).await.ok();
@@ -455,6 +485,22 @@ mod tests {
             Command::new("sh").args(["-c", "sleep 600 & wait"]).deadline(Duration::from_millis(200));
         let ended = run_unchecked(&command, |_, _| {}).await;
         assert!(matches!(ended, Err(ProcessError::Deadline { .. })), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_started_is_ended_with_it_also_when_it_does_not_hear() {
+        let script = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait";
+        let command = Command::new("sh").args(["-c", script]).forgetting();
+        let (told, mut deaf) = tokio::sync::mpsc::unbounded_channel();
+        let seen = Arc::new(Mutex::new(String::new()));
+        let mut stop = Box::pin(async { *seen.lock().unwrap() = deaf.recv().await.unwrap() });
+        let ended = run_until(&command, &mut stop, |_, line| told.send(line.to_owned()).unwrap()).await;
+        assert!(matches!(ended, Err(ProcessError::Stopped { .. })), "{ended:?}");
+        let pid = seen.lock().unwrap().clone();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        while !(stat().is_empty() || stat().contains(") Z ")) {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

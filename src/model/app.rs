@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Profile};
+use super::{AppName, Hook, Profile};
 
 /// One entry of `deployments.yaml`, merged with the environment's overrides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct App {
     pub keep_releases: u32,
     /// Address shown to people at the end.
     pub url: Option<String>,
+    /// Programs that run at fixed moments, in the order in which they run; the environment's are among them.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
 }
 
 /// Releases that are kept unless `keep_releases` says otherwise.
@@ -160,12 +163,28 @@ pub struct HealthSpec {
     pub timeout: Duration,
     /// Written checks, in order.
     pub checks: Vec<CheckSpec>,
+    /// What the health of what runs means for a deployment that would replace it (R002-09).
+    #[serde(default)]
+    pub before: Before,
 }
 
 impl Default for HealthSpec {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), checks: Vec::new() }
+        Self { timeout: Duration::from_secs(120), checks: Vec::new(), before: Before::Skip }
     }
+}
+
+/// What becomes of a deployment when what it would replace is not healthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Before {
+    /// It goes on, with a warning.
+    Warn,
+    /// It is refused.
+    Require,
+    /// Nobody asks: a deployment is what mends an app that is not healthy.
+    #[default]
+    Skip,
 }
 
 /// One written check.

@@ -10,6 +10,8 @@ pub const ROOT: &str = "ffe-deploy.root";
 pub const FILES: &str = "ffe-deploy.files";
 /// What a helper container of ours is for.
 pub const HELPER: &str = "ffe-deploy.helper";
+/// Id of the deployment whose hook a container runs; set by us.
+pub const HOOK: &str = "ffe-deploy.hook";
 /// Compose's project.
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 /// Compose's service.

@@ -12,6 +12,7 @@ mod docker;
 pub mod dockerfile;
 mod environment;
 mod history;
+mod hook;
 mod ids;
 mod job;
 pub mod labels;
@@ -31,14 +32,15 @@ pub use answers::{
     ValidateAnswer,
 };
 pub use app::{
-    App, AppKind, ArchiveFormat, BackupSpec, BuildMode, CheckProbe, CheckSpec, HealthSpec, KEEP_RELEASES,
-    Preset, Requirements, Retention, SetupDirectory, SetupSpec,
+    App, AppKind, ArchiveFormat, BackupSpec, Before, BuildMode, CheckProbe, CheckSpec, HealthSpec,
+    KEEP_RELEASES, Preset, Requirements, Retention, SetupDirectory, SetupSpec,
 };
 pub use build::{BuildOrder, BuildOrders, BuildSecret};
 pub use compose_file::{ComposeFile, EnvFileRef};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, OnLost, Placement, Profile, TIMEOUT};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
+pub use hook::{HOOK_TIMEOUT, Hook, HookKind, HookOutcome, HookPlace, HookResult, OnError};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
 #[cfg(test)]
 pub(crate) use job::example_job;

@@ -48,6 +48,17 @@ pub enum Status {
     Failure,
 }
 
+impl Status {
+    /// Returns the word used in events and outputs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Cancelled => "cancelled",
+            Self::Failure => "failure",
+        }
+    }
+}
+
 impl Outcome {
     /// Returns the exit code that is this outcome's public promise.
     pub fn exit(self) -> Exit {

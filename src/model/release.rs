@@ -52,6 +52,14 @@ pub struct Release {
     pub adopted: Option<Adopted>,
 }
 
+impl Release {
+    /// Returns whether a job of this version with these files would bring it again, as far as can be said before anything
+    /// is made ready.
+    pub fn seems(&self, version: &str, files: &BTreeMap<String, EntryKind>) -> bool {
+        self.version == version && self.files == *files
+    }
+}
+
 /// Where an adopted release came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {

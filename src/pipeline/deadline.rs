@@ -9,6 +9,9 @@ use crate::host::clock::Moment;
 use crate::host::process;
 use crate::model::{ErrorKind, FailureReport, Stage};
 
+/// What to do about a deployment that takes too long.
+const MORE_TIME: &str =
+    "look why that took so long, or give it more time: `--timeout`, or `timeout` of the environment";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Until when a deployment has to have ended, and why then.
@@ -25,6 +28,14 @@ impl Deadline {
         Self { whole, due: Moment::now().after(whole) }
     }
 
+    /// Ends when the whole deployment has taken too long, with the reason to stop.
+    pub(super) async fn of_whole(self) -> Stop {
+        self.due.comes().await;
+        let message =
+            format!("the deployment did not end within {} (`timeout`){}", shown(self.whole), waiting());
+        failure("deadline.deployment", message, MORE_TIME)
+    }
+
     /// Ends when a stage that begins now has taken too long, with the reason to stop.
     pub(super) async fn passes(self, stage: Stage) -> Stop {
         let own = longest(stage);
@@ -36,8 +47,7 @@ impl Deadline {
                 shown(self.whole),
                 waiting()
             );
-            let hint = "look why that took so long, or give it more time: `--timeout`, or `timeout` of the environment";
-            return failure("deadline.deployment", message, hint);
+            return failure("deadline.deployment", message, MORE_TIME);
         }
         due.comes().await;
         let message = format!("`{stage}` did not end within {}{}", shown(own), waiting());

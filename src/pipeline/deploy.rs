@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::hooks;
 use super::journal::Phase;
 use super::prepare::Ready;
 use super::run::{Done, Ending, Run};
@@ -11,7 +12,7 @@ use crate::executor::compose::drift::Drift;
 use crate::executor::compose::place;
 use crate::health;
 use crate::host::ballast;
-use crate::model::{Action, App, HealthReport, Outcome, Release, ReleaseId, Stage};
+use crate::model::{Action, App, HealthReport, HookKind, Outcome, Release, ReleaseId, Stage};
 
 /// Stages that a deploy of what already runs has no work for.
 const UNTOUCHED: [Stage; 3] = [Stage::BackingUp, Stage::Deploying, Stage::Verifying];
@@ -54,6 +55,7 @@ impl Run {
         }
         let backup = self.backup_stage(&ready).await?;
         self.backed_up(backup.as_deref())?;
+        self.pre_deploy(&ready, current.as_ref()).await?;
         let mut ending = self.switch_to(&ready, current.as_ref(), Manner::default()).await;
         ending.backup = backup;
         if ending.outcome == Some(Outcome::Succeeded) {
@@ -64,9 +66,8 @@ impl Run {
 
     /// Returns whether the job brings what is current, as far as can be said before anything is made ready, and the disk
     /// has room for that.
-    fn seems_same(&self, current: &Release) -> bool {
-        current.version == self.job.version.label
-            && current.files == place::recorded(&self.job.bundle.entries)
+    pub(super) fn seems_same(&self, current: &Release) -> bool {
+        current.seems(&self.job.version.label, &place::recorded(&self.job.bundle.entries))
             && !ballast::is_needed(&self.layout.ballast())
     }
 
@@ -115,6 +116,14 @@ impl Run {
         Some(health::ask_once(&checks.ok()?, &self.executor.docker).await)
     }
 
+    async fn pre_deploy(&self, ready: &Ready, current: Option<&Release>) -> Result<(), Stop> {
+        if !self.has_host_hooks(HookKind::PreDeploy) {
+            return Ok(());
+        }
+        let footing = self.footing(&ready.site, &ready.variables, current);
+        self.before_the_switch(HookKind::PreDeploy, &footing).await
+    }
+
     async fn backup_stage(&self, ready: &Ready) -> Result<Option<String>, Stop> {
         let wanted = self.job.environment.backup && self.job.action == Action::Deploy;
         if !wanted || self.job.options.skip_backup {
@@ -142,19 +151,18 @@ impl Run {
 
     /// Stopped before the switch: the running release was not touched.
     pub fn aborted(&self, stop: &Stop) -> Ending {
-        if let Action::Deploy | Action::Up = self.job.action {
-            self.discard(&ReleaseId::from(&self.job.deployment_id));
-        }
         self.emitter.enter(Stage::Failed);
         let outcome = if *stop == Stop::Cancelled { Outcome::Cancelled } else { Outcome::Aborted };
         let before = self.current().ok().flatten();
         let target = Some(ReleaseId::from(&self.job.deployment_id)).filter(|_| self.job.action.is_recorded());
+        let hooks = self.book.entry().and_then(|entry| hooks::shown(&entry.hooks));
+        let hooks = hooks.map(|shown| format!("; hooks that ran: {shown}")).unwrap_or_default();
         let next_step = Some(match &before {
             Some(release) => format!(
-                "nothing was changed: {} still runs; mend the cause and deploy again",
+                "nothing was changed: {} still runs{hooks}; mend the cause and deploy again",
                 release.version
             ),
-            None => "nothing was started; mend the cause and deploy again".to_owned(),
+            None => format!("nothing was started{hooks}; mend the cause and deploy again"),
         });
         Ending {
             errors: vec![stop.failure()],

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::atomic::{self, WriteError};
-use crate::model::{ErrorKind, FailureReport, Job, ReleaseId};
+use crate::model::{ErrorKind, FailureReport, HookResult, Job, ReleaseId};
 
 /// Version of the format that this program writes; it reads all from 1 on.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Size of the file, or of its parts when a job is large, in bytes: what is set aside for it.
 const ROOM: usize = 64 * 1024;
 /// What is larger than this is none of ours.
@@ -40,6 +40,8 @@ pub enum Phase {
     Switching,
     /// The services are applied and being asked.
     Verifying,
+    /// The checks have passed; `post_deploy` hooks are next.
+    Verified,
     /// The release is verified; `current` is about to move.
     Committing,
     /// `current` has moved; the record of it is next.
@@ -60,6 +62,7 @@ impl Phase {
             Self::BackedUp => "backed_up",
             Self::Switching => "switching",
             Self::Verifying => "verifying",
+            Self::Verified => "verified",
             Self::Committing => "committing",
             Self::Committed => "committed",
             Self::Undoing => "undoing",
@@ -76,6 +79,7 @@ impl Phase {
             Self::BackedUp => "it was about to be switched to",
             Self::Switching => "its containers were being changed",
             Self::Verifying => "its checks were being asked",
+            Self::Verified => "its `post_deploy` hooks ran",
             Self::Committing => "it was being made current",
             Self::Committed => "it was being recorded",
             Self::Undoing => "the release before was being put back",
@@ -136,6 +140,9 @@ pub struct Entry {
     /// Why the release before is being put back.
     #[serde(default)]
     pub why: Option<FailureReport>,
+    /// Hooks that have begun, in order. One that runs stands here as interrupted, so that nobody repeats it.
+    #[serde(default)]
+    pub hooks: Vec<HookResult>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -297,6 +304,7 @@ pub(super) fn example_entry() -> Entry {
         children: BTreeMap::new(),
         backup: None,
         why: None,
+        hooks: Vec::new(),
     }
 }
 
@@ -368,7 +376,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = in_state(&directory);
         let mut old = serde_json::to_value(entry()).unwrap();
-        for later in ["agent", "root", "boot", "keep", "start", "remove", "children", "backup", "why"] {
+        for later in
+            ["agent", "root", "boot", "keep", "start", "remove", "children", "backup", "why", "hooks"]
+        {
             old.as_object_mut().unwrap().remove(later);
         }
         old["schema"] = 1.into();

@@ -12,6 +12,7 @@ mod daemon;
 mod deadline;
 mod deploy;
 mod drift;
+mod hooks;
 pub mod journal;
 mod operate;
 mod prepare;
@@ -35,7 +36,7 @@ pub use stop::{Cancel, Stop};
 use crate::executor::compose::Site;
 use crate::host::docker;
 use crate::model::compose::ComposeModel;
-use crate::model::{Action, Outcome};
+use crate::model::{Action, Outcome, ReleaseId};
 
 /// What `clean` takes away besides containers and networks (R003-34).
 const CLEAN: [&str; 3] = ["-v", "--rmi", "local"];
@@ -65,8 +66,17 @@ pub async fn perform(run: &Run, subject: &Subject<'_>) -> Ending {
     let seen = docker::unanswered();
     let ending = carry_out(run, subject).await;
     let ending = run.wake_what_ran(seen, ending).await;
-    // A release that was made ready and given up has left tags of its images.
+    run.after_the_end(&ending).await;
     let given_up = matches!(ending.outcome, Some(Outcome::Aborted | Outcome::Cancelled));
+    // Only now: hooks after the end are files of what is given up.
+    if given_up
+        && !ending.unended
+        && !run.has_switched()
+        && matches!(run.job.action, Action::Deploy | Action::Up)
+    {
+        run.discard(&ReleaseId::from(&run.job.deployment_id));
+    }
+    // A release that was made ready and given up has left tags of its images.
     if let Subject::Brought { project, .. } = subject
         && (given_up || run.job.action == Action::Build)
     {

@@ -14,7 +14,7 @@ use crate::host::atomic;
 use crate::host::clock::wall;
 use crate::host::docker_config::DockerConfig;
 use crate::model::compose::ComposeModel;
-use crate::model::{PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
+use crate::model::{HookKind, PinnedImage, Release, ReleaseId, ReleaseSource, Stage};
 use crate::preflight;
 
 /// A release that could be switched to.
@@ -72,7 +72,23 @@ impl Run {
         let login = if logins.is_empty() { None } else { Some(make()?) };
         let work = self.work(candidate, current, login.as_ref());
         self.stage(Stage::Pulling, self.pull(&work)).await?;
+        self.pre_build(candidate, &work).await?;
         self.stage(Stage::Building, self.build(&work)).await
+    }
+
+    /// Runs `pre_build`, when something is going to be built: what already runs is deployed without any hook.
+    async fn pre_build(&self, candidate: &Candidate, work: &ImageWork<'_>) -> Result<(), Stop> {
+        if !self.has_host_hooks(HookKind::PreBuild) {
+            return Ok(());
+        }
+        let inputs = self.executor.build_inputs(work).await?;
+        // In place all is built each time, by the builder's cache.
+        let is_same = work.in_place && work.current.is_some_and(|current| self.seems_same(current));
+        if is_same || !self.executor.must_build(work, &inputs).await? {
+            return Ok(());
+        }
+        let footing = self.footing(&candidate.site, &candidate.variables, work.current);
+        self.before_the_switch(HookKind::PreBuild, &footing).await
     }
 
     fn work<'a>(

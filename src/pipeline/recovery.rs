@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::back::Back;
+use super::hooks;
 use super::journal::{Entry, Phase};
 use super::run::{Done, Ending, Run};
 use super::settle::Side;
@@ -44,6 +45,8 @@ impl Decision {
             Phase::Switching | Phase::Verifying if entry.before.is_some() && entry.before == entry.after => {
                 Self::Finish("finish: the release that is current is started again")
             }
+            Phase::Verified if hooks::wants_undoing(entry) => Self::Undo,
+            Phase::Verified => Self::Finish("finish: its checks had passed"),
             Phase::Switching | Phase::Verifying | Phase::Undoing => Self::Undo,
             Phase::Committing | Phase::Committed => Self::Finish("finish: its checks had passed"),
             Phase::TakingDown => Self::TakeDown,
@@ -76,18 +79,24 @@ impl Run {
         if let Err(stop) = self.alone(entry, decision).await {
             return Ending { unended: true, errors: vec![stop.failure()], ..Ending::of(Outcome::Failed) };
         }
+        self.tell_interrupted(entry);
+        let discards = decision == Decision::Discard;
         let ending = match (decision, record) {
             (Decision::Tell, Some(record)) => self.told_again(record),
-            (Decision::Tell | Decision::Discard, _) => {
-                let ending = self.discard_unfinished(entry).await;
-                self.drop_strays(&entry.project).await;
-                ending
-            }
+            (Decision::Tell | Decision::Discard, _) => self.discard_unfinished(entry).await,
             (Decision::Finish(_), _) => self.finish_unfinished(entry).await,
             (Decision::TakeDown, _) => self.take_down_again(entry).await,
             (Decision::Undo, _) => self.undo_unfinished(entry, died(entry)).await,
         };
         let ending = self.named(entry, ending);
+        if decision != Decision::Tell {
+            self.after_the_end(&ending).await;
+        }
+        if discards && !ending.unended {
+            // Only now: hooks after the end are files of what is given up.
+            self.discard_after(entry);
+            self.drop_strays(&entry.project).await;
+        }
         if !ending.unended {
             let outcome = ending.outcome.unwrap_or(Outcome::Failed);
             self.emitter.emit(here!(), EventKind::RecoveryFinished { unfinished, outcome });
@@ -106,6 +115,7 @@ impl Run {
             FailureReport::new(ErrorKind::DeploymentError, "recovery.children", message)
                 .hint("end it on the host, then run `ffe-deploy recover`")
         })?;
+        self.end_hook_containers(entry).await?;
         match decision {
             Decision::Tell | Decision::Discard => Ok(()),
             Decision::Finish(_) | Decision::TakeDown | Decision::Undo => self.wait_for_daemon().await,
@@ -146,12 +156,16 @@ impl Run {
         }
     }
 
-    async fn discard_unfinished(&self, entry: &Entry) -> Ending {
+    /// Takes away what never went live.
+    fn discard_after(&self, entry: &Entry) {
         if let Some(after) =
             entry.after.as_ref().filter(|after| after.as_str() == entry.job.deployment_id.as_str())
         {
             self.discard(after);
         }
+    }
+
+    async fn discard_unfinished(&self, entry: &Entry) -> Ending {
         if entry.job.options.adopt.is_some() {
             self.discard_half_adopted();
         }
@@ -173,7 +187,10 @@ impl Run {
             errors: vec![died(entry)],
             release: before.clone(),
             before,
-            next_step: Some("nothing was changed; deploy again".into()),
+            next_step: Some(match hooks::shown(&entry.hooks) {
+                Some(hooks) => format!("nothing was changed; hooks that ran: {hooks}; deploy again"),
+                None => "nothing was changed; deploy again".to_owned(),
+            }),
             ..Ending::of(Outcome::Aborted)
         }
     }
@@ -190,7 +207,7 @@ impl Run {
                 Ok(Done::Did(self.establish(&ready, side, true).await?))
             });
             let report = verified.await?;
-            Ok::<Ending, Stop>(self.commit(&ready, before.as_ref(), report).await)
+            self.conclude(&ready, before.as_ref(), report).await
         };
         match finished.await {
             Ok(ending) => {

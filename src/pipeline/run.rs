@@ -40,6 +40,8 @@ pub struct Run {
     pub deadline: Deadline,
     /// Its journal.
     pub book: Book,
+    /// Whether it ends what another one began.
+    pub recovers: bool,
 }
 
 /// What a stage did.
@@ -135,6 +137,7 @@ impl Run {
             children: BTreeMap::new(),
             backup: None,
             why: None,
+            hooks: Vec::new(),
         };
         Ok(self.book.begin(entry)?)
     }
@@ -173,6 +176,7 @@ impl Run {
         let target = ending.target.clone();
         ballast::give_up_if_scarce(&self.layout.ballast());
         let mut result = ending.into_result(&self.job, &self.emitter, self.started_at);
+        result.hooks = self.book.entry().map(|entry| entry.hooks).unwrap_or_default();
         // Checks and errors quote what programs said, and the record of it stays.
         Cleaner::new(&self.executor.redactor).result(&mut result);
         if self.job.action.is_recorded()
@@ -315,6 +319,7 @@ impl Ending {
             health: self.health,
             checks: self.checks,
             services: self.services,
+            hooks: Vec::new(),
             urls: self.urls,
             errors: self.errors,
             next_step: self.next_step,

@@ -56,8 +56,12 @@ impl Run {
             },
             Err(stop) => Err(self.because(stop, &target.release.project).await),
         };
-        let mut ending = match verified {
-            Ok(report) => self.commit(target, before, report).await,
+        let concluded = match verified {
+            Ok(report) => self.conclude(target, before, report).await,
+            Err(stop) => Err(stop),
+        };
+        let mut ending = match concluded {
+            Ok(ending) => ending,
             Err(stop) => self.undo(target, before, &stop, disturbed || docker::unanswered() != seen).await,
         };
         ending.services = services;
@@ -95,7 +99,7 @@ impl Run {
         Ok(Done::Did(()))
     }
 
-    fn has_switched(&self) -> bool {
+    pub(super) fn has_switched(&self) -> bool {
         self.book.entry().is_some_and(|entry| entry.phase.has_switched())
     }
 
@@ -153,8 +157,7 @@ impl Run {
             return Err(Stop::Cancelled);
         }
         if report.is_acceptable() {
-            // From here on it is deployed: a cancel that comes now is too late, and is told so.
-            return if !cancellable || self.cancel.close() { Ok(report) } else { Err(Stop::Cancelled) };
+            return Ok(report);
         }
         let failed: Vec<_> =
             report.checks.iter().filter(|c| c.verdict == Verdict::Failed && !c.optional).collect();
@@ -192,6 +195,33 @@ impl Run {
             }
         }
         states
+    }
+
+    /// Runs the hooks that come after the checks, and makes the release the current one.
+    ///
+    /// # Errors
+    /// A hook wants the release before back, or somebody wanted to stop.
+    pub(super) async fn conclude(
+        &self,
+        target: &Ready,
+        before: Option<&Release>,
+        report: HealthReport,
+    ) -> Result<Ending, Stop> {
+        let failed = self.after_the_checks(target, before).await?;
+        // From here on it is deployed: a cancel that comes now is too late, and is told so.
+        if !self.cancel.close() {
+            return Err(Stop::Cancelled);
+        }
+        let mut ending = self.commit(target, before, report).await;
+        if let (Some(failure), Some(Outcome::Succeeded)) = (failed, ending.outcome) {
+            ending.outcome = Some(Outcome::Failed);
+            ending.errors.push(failure);
+            let version = &target.release.version;
+            ending.next_step = Some(format!(
+                "{version} is live and healthy, and stays: do by hand what the hook did not, or roll back with `ffe-deploy rollback`"
+            ));
+        }
+        Ok(ending)
     }
 
     /// Makes a verified release the current one.

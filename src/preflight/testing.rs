@@ -102,6 +102,7 @@ fn app() -> App {
         automatic_rollback: true,
         keep_releases: 5,
         url: None,
+        hooks: Vec::new(),
     }
 }
 

@@ -3,7 +3,10 @@
 
 use super::{story, summary, words};
 use crate::event::{Event, EventKind, ImageHow, Level};
-use crate::model::{CheckResult, FailureReport, Finding, Severity, Stage, StageOutcome, Verdict, rules};
+use crate::model::{
+    CheckResult, FailureReport, Finding, HookOutcome, HookResult, Severity, Stage, StageOutcome, Verdict,
+    rules,
+};
 
 /// One line; the first one of an event carries its level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +140,10 @@ impl Narrator {
                 rollback_lines(level, from_release.as_deref(), to_release, reason)
             }
             EventKind::CancelRequested { effect } => headed(level, "■ cancel requested: ", effect),
+            EventKind::HookStarted { hook, kind, place, timeout_ms: _ } => {
+                vec![Line::first(level, format!("  ▹ {kind} hook {hook} ({place})"))]
+            }
+            EventKind::HookFinished { result } => hook_lines(level, result),
             EventKind::LogLine { source, text } => self.foreign(level, speaker, source, text),
             EventKind::LogsCollected { service, container, state, lines } => {
                 collected(level, service, container, state, lines)
@@ -228,6 +235,20 @@ fn check_lines(level: Level, check: &CheckResult) -> Vec<Line> {
             lines.push(Line::more(asked));
             lines.extend(indented("    last answer: ", &check.detail));
             lines
+        }
+    }
+}
+
+/// A hook that failed is a line that nobody overlooks; what it said stands above.
+fn hook_lines(level: Level, hook: &HookResult) -> Vec<Line> {
+    let what = format!("{} hook {}", hook.kind, hook.hook);
+    let took = words::duration_ms(hook.took_ms);
+    let why = hook.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    match hook.outcome {
+        HookOutcome::Succeeded => vec![Line::first(level, format!("  ✓ {what}  {took}"))],
+        HookOutcome::NotRun => vec![Line::first(level, format!("  - {what} was not run{why}"))],
+        outcome => {
+            vec![Line::headline(level, format!("  ✗ {what} {} after {took}{why}", outcome.words()))]
         }
     }
 }

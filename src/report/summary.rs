@@ -20,8 +20,15 @@ pub fn headline(result: &DeploymentResult) -> String {
 pub(super) fn meaning(result: &DeploymentResult) -> &'static str {
     match (result.status, result.changed) {
         (Status::Success, changed) => words::achieved(&result.verb, changed),
+        _ if stays(result) => "the release is live and healthy, but a hook that comes after it failed",
         _ => words::meaning(result.outcome),
     }
+}
+
+/// Returns whether all that failed is a hook after the checks, which leaves the release where it is.
+fn stays(result: &DeploymentResult) -> bool {
+    let only_hooks = result.errors.iter().all(|failure| failure.code.starts_with("hook."));
+    result.outcome == Outcome::Failed && result.health.is_some() && only_hooks
 }
 
 /// Returns the outcome in a few words that cannot be misread: `1.2.0 is live`, `FAILED: 1.2.0 was rolled back to 1.1.0`.

@@ -7,6 +7,7 @@ mod faults;
 mod findings;
 mod github;
 mod harness;
+mod hooks;
 mod hostile;
 mod house;
 mod matrix;

@@ -21,7 +21,7 @@ use crate::executor::compose::place::copy_tree;
 use crate::host::layout::Layout;
 use crate::host::lease;
 use crate::host::simulated::{Act, Killed, World};
-use crate::model::{Action, DeploymentId, Job, Placement};
+use crate::model::{Action, DeploymentId, Hook, HookKind, HookPlace, Job, OnError, Placement};
 use crate::pipeline::journal;
 
 /// Size of the ballast (`host::ballast`): made as a hole, so that a thousand hosts fit into memory.
@@ -63,7 +63,7 @@ impl Host {
         let releases = match walk {
             Walk::First(_) => 0,
             Walk::Rollback => 2,
-            Walk::Deploy(_) | Walk::Restart | Walk::Down => 1,
+            Walk::Deploy(_) | Walk::Hooked(_) | Walk::Restart | Walk::Down => 1,
         };
         let host = MODELS.with_borrow_mut(|models| models.copy(releases));
         host.world.lingers(lingers);
@@ -111,6 +111,11 @@ impl Host {
     pub(super) fn order_of(&self, walk: Walk) -> Order {
         match walk {
             Walk::First(kind) | Walk::Deploy(kind) => self.deploy(kind),
+            Walk::Hooked(kind) => {
+                let mut order = self.deploy(kind);
+                order.job.app.hooks = hooks();
+                order
+            }
             Walk::Rollback => self.order(Action::Rollback { to: None, reason: None }),
             Walk::Restart => self.order(Action::Restart),
             Walk::Down => self.order(Action::Down),
@@ -187,6 +192,25 @@ impl Models {
         copy_tree(&kept, &root).unwrap();
         Host { world: world.copy(), base, count: Arc::new(AtomicU32::new(*count)) }
     }
+}
+
+/// Hooks in containers, which are made up as the others are.
+fn hooks() -> Vec<Hook> {
+    let of = |kind: HookKind, number: u32, on_error: OnError| Hook {
+        kind,
+        name: format!("{kind}-{number}"),
+        place: HookPlace::Service("web".into()),
+        argv: Vec::new(),
+        timeout: std::time::Duration::from_secs(60),
+        on_error,
+    };
+    vec![
+        of(HookKind::PreDeploy, 1, OnError::Fail),
+        of(HookKind::PreDeploy, 2, OnError::Fail),
+        of(HookKind::PostDeploy, 1, OnError::Warn),
+        of(HookKind::PostDeploy, 2, OnError::Rollback),
+        of(HookKind::OnRollback, 1, OnError::Fail),
+    ]
 }
 
 /// What a release's compose file says. Services are `web`, which every release changes, and `db`.

@@ -20,6 +20,8 @@ enum Walk {
     First(Kind),
     /// A release after another one.
     Deploy(Kind),
+    /// A release with hooks after another one.
+    Hooked(Kind),
     /// Back from the second release to the first.
     Rollback,
     /// Everything stopped and started.
@@ -41,13 +43,15 @@ enum Kind {
     Sick,
 }
 
-const WALKS: [Walk; 9] = [
+const WALKS: [Walk; 11] = [
     Walk::Deploy(Kind::Good),
     Walk::Deploy(Kind::GoodAll),
     Walk::Deploy(Kind::Exits),
     Walk::Deploy(Kind::Sick),
     Walk::First(Kind::Good),
     Walk::First(Kind::Exits),
+    Walk::Hooked(Kind::Good),
+    Walk::Hooked(Kind::Exits),
     Walk::Rollback,
     Walk::Restart,
     Walk::Down,

@@ -71,6 +71,12 @@ fn told_once(host: &Host, records: &[HistoryRecord]) -> Result<(), String> {
         let lines = log::lines(&path).map_err(|error| error.to_string())?;
         let ends = lines.iter().filter(|line| line.contains(r#""event":"deployment_finished""#)).count();
         ensure(ends == 1, || format!("the log of {id} has {ends} ends"))?;
+        let begun = |line: &&String| line.contains(r#""event":"hook_started""#);
+        let mut hooks: Vec<String> = lines.iter().filter(begun).filter_map(|line| hook_of(line)).collect();
+        let count = hooks.len();
+        hooks.sort();
+        hooks.dedup();
+        ensure(hooks.len() == count, || format!("{id} has begun a hook twice"))?;
         let said = outcome(host, &id);
         let recorded = by_id.get(&id).map(|record| record.outcome);
         ensure(recorded.is_none() || recorded == said, || {
@@ -78,6 +84,11 @@ fn told_once(host: &Host, records: &[HistoryRecord]) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+fn hook_of(line: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(value["hook"].as_str()?.to_owned())
 }
 
 fn outcome(host: &Host, id: &DeploymentId) -> Option<Outcome> {

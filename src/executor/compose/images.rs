@@ -228,6 +228,23 @@ impl ComposeExecutor {
         Ok(built)
     }
 
+    /// Returns whether [`Self::build`] would build anything.
+    ///
+    /// # Errors
+    /// Docker does not answer.
+    pub async fn must_build(
+        &self,
+        work: &ImageWork<'_>,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<bool, ExecutorError> {
+        for (name, _) in work.model.services.iter().filter(|(_, service)| work.is_built(service)) {
+            if self.reusable(work, name, inputs).await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn build_one(
         &self,
         work: &ImageWork<'_>,

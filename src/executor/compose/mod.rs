@@ -380,8 +380,8 @@ impl ComposeExecutor {
         change::carry_out(change, &self.compose, &mut |_| {}).await
     }
 
-    /// Tells a line of a tool, harmless and redacted.
-    fn say_line(&self, source: &str, line: &str) {
+    /// Tells a line of a tool or a hook, harmless and redacted.
+    pub fn say_line(&self, source: &str, line: &str) {
         if line.trim().is_empty() {
             return;
         }

@@ -205,6 +205,10 @@ impl World {
         facts
     }
 
+    pub(super) fn all_containers(&self) -> Vec<ContainerFacts> {
+        self.state().containers.iter().map(Container::facts).collect()
+    }
+
     pub(super) fn image(&self, name: &str) -> Option<ImageFacts> {
         let state = self.state();
         let id = state.image_id(name)?;

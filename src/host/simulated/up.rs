@@ -180,6 +180,7 @@ impl State {
                 VecDeque::new(),
             ),
             Change::Remove(ids) => (each(ids, &|id| vec![Step::Kill(id.clone())]), VecDeque::new()),
+            Change::Run { .. } => (Lanes::new(), VecDeque::new()),
             Change::Pull { reference, .. } => alone(Step::Pull((*reference).to_owned())),
             Change::Tag { image, tag } => alone(Step::Tag((*image).to_owned(), (*tag).to_owned())),
             Change::Untag(name) => alone(Step::Untag((*name).to_owned())),

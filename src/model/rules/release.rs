@@ -76,6 +76,24 @@ pub(super) const RULES: &[Rule] = &[
         silence: Silence::May,
     },
     Rule {
+        id: "health.before",
+        group: Group::Release,
+        title: "what runs is healthy before it is replaced",
+        looks_at: "The health checks of the release that runs, each asked once, where `health.before` is `warn` or `require` \
+                   (R002-09). The default, `skip`, asks nothing: a deployment is what mends an app that is not well.",
+        why: "A rollback goes back to what ran before; when that was not well, there is nothing good to go back to.",
+        mend: "Mend what runs first (`ffe-deploy health` asks again, `ffe-deploy restart` starts it anew), or set \
+               `health.before: warn` when this deployment is what mends it.",
+        weight: Weight::Judged("error with `health.before: require`, a warning with `warn`"),
+        breaks: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    health: { before: require }   # and the service is stopped",
+        ),
+        keeps: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    health: { before: warn }",
+        ),
+        silence: Silence::Never("`health.before: skip` is how it is not asked"),
+    },
+    Rule {
         id: "order.older",
         group: Group::Release,
         title: "the commit comes after the one that runs",

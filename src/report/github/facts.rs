@@ -3,7 +3,7 @@
 use super::gantt;
 use super::page::{folded, last_lines, table};
 use crate::event::{DeploymentResult, Origin};
-use crate::model::{CheckResult, Finding, Severity, StageOutcome, Status, Verdict, rules};
+use crate::model::{CheckResult, Finding, HookOutcome, Severity, StageOutcome, Status, Verdict, rules};
 use crate::report::story::StageTold;
 use crate::report::{Story, summary, words};
 use crate::text::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
@@ -157,6 +157,28 @@ fn stage_row(told: &StageTold) -> [String; 4] {
         told.reason.as_deref().map(|reason| format!(": {}", markdown_lines(reason))).unwrap_or_default();
     let took = told.took_ms.map(words::duration_ms).unwrap_or_default();
     [markdown_code(told.stage.as_str()), place.to_owned(), took, format!("{word}{why}")]
+}
+
+/// The hooks that ran, and those that should have.
+pub(super) fn hooks(story: &Story) -> String {
+    let rows = story.hooks().iter().map(|hook| {
+        let mark = match hook.outcome {
+            HookOutcome::Succeeded => "✅&nbsp;",
+            HookOutcome::NotRun => "",
+            _ => "❌&nbsp;",
+        };
+        let why =
+            hook.detail.as_ref().map(|detail| format!(": {}", markdown_text(detail))).unwrap_or_default();
+        [
+            markdown_code(&hook.hook),
+            markdown_code(hook.kind.as_str()),
+            markdown_text(&hook.place),
+            words::duration_ms(hook.took_ms),
+            format!("{mark}{}{why}", hook.outcome.words()),
+        ]
+    });
+    let rows = table(["Hook", "When", "Where", "Took", "How it ended"], rows);
+    if rows.is_empty() { rows } else { format!("### Hooks\n\n{rows}") }
 }
 
 /// The checks of the release that was asked for, and those of the one that is back.

@@ -105,6 +105,7 @@ fn add_run(page: &mut Page, story: &Story, result: &DeploymentResult) {
     page.add(&facts::way_back(story));
     page.add(&facts::timeline(story));
     page.add(&changes::changes(story));
+    page.add(&facts::hooks(story));
     page.add(&facts::checks(story));
     page.add(&facts::warnings(story));
 }
@@ -132,6 +133,7 @@ mod tests {
             "| `backend` | `shop-backend`<br>`60303ae22b99` |",
             "ffe_backup_20261121_064012.tar.zst",
             "| `backend` | ❌&nbsp;unhealthy | 12 ms |",
+            "| `migrate` | `pre_deploy` | service backend | 2.3 s | ✅&nbsp;succeeded |",
         ] {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
@@ -220,6 +222,9 @@ mod tests {
             for failure in &mut result.errors {
                 say(&mut failure.message);
                 failure.hint.iter_mut().for_each(say);
+            }
+            for hook in &mut result.hooks {
+                [&mut hook.hook, &mut hook.place].into_iter().chain(&mut hook.detail).for_each(say);
             }
             for check in &mut result.checks {
                 [&mut check.name, &mut check.asked, &mut check.detail].into_iter().for_each(say);

@@ -136,7 +136,14 @@ fn problems(ended: &Ended<'_>) -> Option<String> {
     });
     let errors =
         ended.end.result.errors.iter().map(|failure| format!("{} ({})", failure.message, failure.code));
-    let told: Vec<String> = check.into_iter().chain(errors).take(PROBLEMS).collect();
+    // A hook that stopped or failed the deployment is an error already.
+    let is_told = ended.end.result.errors.iter().any(|failure| failure.code.starts_with("hook."));
+    let hooks = ended.end.result.hooks.iter().filter(|hook| hook.has_failed() && !is_told);
+    let hooks = hooks.map(|hook| {
+        let why = hook.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        format!("{} hook {} {}{why}", hook.kind, hook.hook, hook.outcome.words())
+    });
+    let told: Vec<String> = check.into_iter().chain(errors).chain(hooks).take(PROBLEMS).collect();
     let lines: Vec<String> = told.iter().map(|text| format!("• {}", literal_lines(text, PROBLEM))).collect();
     (!lines.is_empty()).then(|| format!("*What went wrong*\n{}", lines.join("\n")))
 }

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use super::Muted;
 use crate::event::{DeploymentResult, Event, EventKind, FileChanges, ImageChange, Level, ServiceChange};
 use crate::model::{
-    AppName, CheckResult, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Finding, Outcome,
-    Severity, Stage, Status, Verdict,
+    AppName, CheckResult, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Finding, HookResult,
+    Outcome, Severity, Stage, Status, Verdict,
 };
 
 pub use timeline::{StageTold, Timeline};
@@ -125,6 +125,8 @@ impl Story {
             | EventKind::RecoveryStarted { .. }
             | EventKind::RecoveryFinished { .. }
             | EventKind::CancelRequested { .. }
+            | EventKind::HookStarted { .. }
+            | EventKind::HookFinished { .. }
             | EventKind::LogLine { .. } => {}
         }
     }
@@ -214,6 +216,11 @@ impl Story {
         let mut checks = self.checks_of_release();
         checks.retain(|check| check.verdict == Verdict::Failed && !check.optional);
         checks
+    }
+
+    /// Returns the hooks that ran, or should have.
+    pub fn hooks(&self) -> &[HookResult] {
+        self.result().map(|result| result.hooks.as_slice()).unwrap_or_default()
     }
 
     /// Returns the services whose containers changed.

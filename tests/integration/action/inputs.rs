@@ -37,6 +37,7 @@ fn each_input_reaches_the_program_and_only_once() {
         ("command", "rollback"),
         ("yes", "true"),
         ("no-cache", "True"),
+        ("skip-tests", "TRUE"),
         ("skip-backup", "TRUE"),
         ("adopt", "no-rollback"),
         ("allow-older", "true"),
@@ -62,7 +63,7 @@ fn each_input_reaches_the_program_and_only_once() {
             "github-token" => "GITHUB_TOKEN".to_owned(),
             name => format!("FFE_DEPLOY_{}", name.replace('-', "_").to_uppercase()),
         };
-        let switches = ["yes", "no-cache", "skip-backup", "allow-older", "accept-drift"];
+        let switches = ["yes", "no-cache", "skip-tests", "skip-backup", "allow-older", "accept-drift"];
         let wanted = if switches.contains(name) { "true" } else { value };
         assert_eq!(variable(&ended, &reached), Some(wanted), "{name}");
     }
