@@ -148,7 +148,7 @@ fn break_commands(line: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -208,6 +208,43 @@ mod tests {
     fn a_secret_shows_itself_to_nobody_but_its_user() {
         let secret = Secret::new("hunter22");
         assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), (REDACTED, "hunter22"));
+    }
+
+    /// What this process has in its memory at a place.
+    pub(crate) fn memory_at(place: *const u8, length: usize) -> Vec<u8> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; length];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut bytes, place.addr() as u64).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_secret_is_wiped_when_it_goes() {
+        let secret = Secret::new("canary-".repeat(20));
+        let (place, length) = (secret.reveal().as_ptr(), secret.reveal().len());
+        assert!(memory_at(place, length).ends_with(b"canary-"));
+        drop(secret);
+        // Others may have taken the room meanwhile.
+        assert!(!memory_at(place, length).ends_with(b"canary-"));
+    }
+
+    #[test]
+    fn variables_and_passwords_of_a_job_are_wiped_with_it() {
+        let canary = || "canary-".repeat(20);
+        let mut variables = crate::model::Variables::default();
+        variables.below_host.insert("A".to_owned(), canary());
+        variables.above_host.insert("B".to_owned(), canary());
+        variables.env_files.insert(".env".to_owned(), canary());
+        let (server, username) = ("ghcr.io".to_owned(), "ci".to_owned());
+        let login = crate::model::RegistryLogin { server, username, password: canary() };
+        let layers = [&variables.below_host, &variables.above_host, &variables.env_files];
+        let values = layers.into_iter().flat_map(|layer| layer.values()).chain([&login.password]);
+        let places: Vec<(*const u8, usize)> = values.map(|value| (value.as_ptr(), value.len())).collect();
+        drop((variables, login));
+        for (place, length) in places {
+            assert!(!memory_at(place, length).ends_with(b"canary-"));
+        }
     }
 
     /// Text in which the dangerous characters are frequent.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use zeroize::Zeroize;
 
 use super::protocol::{self, Frame, FrameError, Greeting, HostFacts, PROTOCOL, Reply};
 use crate::event::{Event, Sink};
@@ -111,8 +112,10 @@ impl Link {
     /// Something else comes, or it cannot be read.
     pub(super) async fn job(&mut self) -> Result<Job, LinkError> {
         match self.next().await? {
-            Frame::Job(payload) => {
-                serde_json::from_slice(&payload).map_err(|source| LinkError::Payload { what: "job", source })
+            Frame::Job(mut payload) => {
+                let job = serde_json::from_slice(&payload);
+                payload.zeroize();
+                job.map_err(|source| LinkError::Payload { what: "job", source })
             }
             _ => Err(LinkError::Unexpected { found: "another frame", wanted: "a job" }),
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroize;
 
 use crate::event::Cleaner;
 use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId};
@@ -39,6 +40,16 @@ pub enum Frame {
 }
 
 impl Frame {
+    /// Wipes the payload from memory: a job holds secrets.
+    pub fn wipe(&mut self) {
+        match self {
+            Self::Hello(payload) | Self::Job(payload) | Self::Bundle(payload) | Self::Start(payload) => {
+                payload.zeroize();
+            }
+            Self::Cancel | Self::Ping => {}
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => 1,

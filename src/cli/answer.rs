@@ -57,7 +57,7 @@ async fn ask(
     surroundings: &Surroundings,
     github: Option<&Github>,
 ) -> Result<Exit, (Exit, FailureReport)> {
-    let resolved = wish.resolve(surroundings).map_err(|error| (error.exit(), error.report()))?;
+    let resolved = wish.resolve(surroundings).await.map_err(|error| (error.exit(), error.report()))?;
     let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
     github.iter().for_each(|github| github.mask_on_stderr(&redactor));
     let ids = (DeploymentId::generate(), surroundings.correlation_id());

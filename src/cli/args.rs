@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::schema::SchemaArgs;
 use crate::event::Level;
 use crate::model::{Adopt, CorrelationId, DeploymentId, ReleaseId};
 use crate::report::LogFormat;
@@ -71,6 +72,8 @@ pub(super) enum Verb {
     Prune(OperateArgs),
     /// Take a backup (`backup`, `backup create`), list those there are (`backup list`), or take old ones away (`backup prune`)
     Backup(Box<BackupArgs>),
+    /// Print the JSON Schemas (2020-12) of the configuration and of the event log
+    Schema(SchemaArgs),
 }
 
 /// Where the configuration is.
@@ -226,6 +229,9 @@ pub(super) struct DeployArgs {
 /// Arguments of `validate`.
 #[derive(Args, Clone)]
 pub(super) struct ValidateArgs {
+    /// Print the configuration as it counts, without secrets, and where each value came from; check nothing else
+    #[arg(long, env = "FFE_DEPLOY_SHOW_CONFIG", hide_env_values = true)]
+    pub show_config: bool,
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,

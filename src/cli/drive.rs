@@ -144,7 +144,10 @@ impl Drive {
             )
         })?;
         let began = Instant::now();
-        let resolved = self.resolve();
+        let resolved = tokio::select! {
+            () = signals.raised() => return Err(self.stopped_early()),
+            resolved = self.resolve() => resolved,
+        };
         if !self.looks_on() {
             self.telling.begin_at(Stage::Initializing, began);
         }
@@ -230,8 +233,8 @@ impl Drive {
     }
 
     /// Reads the configuration, and hides its secrets before anything is printed.
-    fn resolve(&mut self) -> Result<Resolved, Own> {
-        let resolved = self.wish.resolve(&self.surroundings);
+    async fn resolve(&mut self) -> Result<Resolved, Own> {
+        let resolved = self.wish.resolve(&self.surroundings).await;
         if let Ok(resolved) = &resolved {
             self.redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
             self.withheld = resolved.secrets.iter().map(|secret| secret.reveal().to_owned()).collect();

@@ -7,6 +7,7 @@ mod building;
 #[cfg(test)]
 mod documents;
 mod drive;
+mod fetch;
 mod following;
 mod github;
 mod hooks;
@@ -14,6 +15,8 @@ mod line;
 mod order;
 mod own;
 mod sarif;
+mod schema;
+mod shown;
 mod signals;
 mod slack;
 mod stage;
@@ -99,6 +102,7 @@ async fn run(verb: Verb) -> Exit {
     let wish = match verb {
         Verb::List(args) if args.log.output == Output::Sarif => return no_findings("list"),
         Verb::List(args) => return answer::list(&args),
+        Verb::Schema(args) => return schema::print(&args),
         Verb::Deploy(args) => Wish::deploy(&args),
         Verb::Rollback(args) => Wish::operate(
             &args.operate,
@@ -111,6 +115,7 @@ async fn run(verb: Verb) -> Exit {
         Verb::Build(args) => Wish::build(&args),
         Verb::Prune(args) => Wish::operate(&args, Action::Prune),
         Verb::Recover(args) => Wish::look(&args, Action::Recover),
+        Verb::Validate(args) if args.show_config => return shown::show(&args),
         Verb::Validate(args) => Wish::validate(&args),
         Verb::Status(args) => {
             Wish::look(&args.target, if args.follow { Action::Follow } else { Action::Status })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{AcceptArgs, BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
+use super::fetch::fetch;
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
 use crate::model::{
@@ -97,12 +98,14 @@ impl Wish {
         Self { version: args.version.clone(), options, ..Self::look(&args.target, Action::Build) }
     }
 
-    /// Reads the configuration.
+    /// Reads the configuration, and asks programs for the secrets that they keep.
     ///
     /// # Errors
     /// All that is wrong with it, at once.
-    pub(super) fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
-        config::resolve(&self.inputs(surroundings))
+    pub(super) async fn resolve(&self, surroundings: &Surroundings) -> Result<Resolved, ConfigError> {
+        let mut inputs = self.inputs(surroundings);
+        inputs.fetched = fetch(config::secret_commands(&inputs), &inputs.job).await;
+        config::resolve(&inputs)
     }
 
     /// Returns what the command line and the job say to the configuration.
@@ -118,6 +121,7 @@ impl Wish {
             profiles: self.reach.profiles.clone(),
             verb: self.kind(),
             job: surroundings.variables.clone(),
+            fetched: config::Fetched::new(),
         }
     }
 

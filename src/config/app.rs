@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
 use super::rules;
 use super::secret_names::looks_secret;
+use super::secret_sources::{Item, Program, Source, read_item, read_secret_command};
 use super::yaml::{Node, Place, Scalar, Style, Value};
 
 /// Types of apps that `list` knows; those beyond [`AppKind`] are not built yet.
@@ -23,13 +24,14 @@ pub(super) const TYPES: [&str; 6] =
     ["docker-compose", "docker", "swarm", "kubernetes", "terraform", "ansible"];
 const BUILT: [(&str, AppKind); 1] = [("docker-compose", AppKind::DockerCompose)];
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "type",
     "path",
     "compose_file",
     "profiles",
     "env_vars",
     "secrets",
+    "secret_command",
     "required_vars",
     "required_files",
     "required_services",
@@ -49,12 +51,12 @@ const KEYS: [&str; 24] = [
     "test",
     "hooks",
 ];
-const LATER: [&str; 2] = ["notify", "secret_command"];
+const LATER: [&str; 1] = ["notify"];
 
 /// How many releases or archives may be kept.
-const KEEP: RangeInclusive<u32> = 1..=1000;
+pub(super) const KEEP: RangeInclusive<u32> = 1..=1000;
 /// How many days an archive may be kept.
-const DAYS: RangeInclusive<u32> = 1..=3650;
+pub(super) const DAYS: RangeInclusive<u32> = 1..=3650;
 
 /// What is written for an app. Values that were not written are empty or absent.
 #[derive(Default)]
@@ -68,6 +70,9 @@ pub(super) struct WrittenApp {
     /// Where each of [`WrittenApp::env_vars`] and [`WrittenApp::secrets`] stands.
     pub(super) places: BTreeMap<String, (Place, String)>,
     pub(super) secrets: BTreeSet<String>,
+    /// Where values of secrets come from that say so themselves, and the program for all others.
+    pub(super) secret_sources: BTreeMap<String, Source>,
+    pub(super) secret_command: Option<Program>,
     /// Secret-looking variables of the job that stand in a value, and the variable that has it.
     pub(super) secret_values: Vec<(String, String)>,
     pub(super) required_vars: BTreeSet<String>,
@@ -180,11 +185,17 @@ fn read_variables(section: &Section<'_>, app: &mut WrittenApp, problems: &mut Pr
     }
     if let Some(field) = section.get("secrets") {
         for item in field.items("a list of names", problems).unwrap_or_default() {
-            if let Some(name) = secret_name(&item, problems) {
-                app.places.insert(name.clone(), (item.node.place.clone(), item.key));
-                app.secrets.insert(name);
+            let Some(Item { name, source }) = read_item(&item, problems) else { continue };
+            app.places.insert(name.clone(), (item.node.place.clone(), item.key.clone()));
+            if !app.secrets.insert(name.clone()) {
+                problems
+                    .add(item.problem(format!("names `{name}` a second time")).accepted("each name once"));
             }
+            app.secret_sources.extend(source.map(|source| (name, source)));
         }
+    }
+    if let Some(field) = section.get("secret_command") {
+        app.secret_command = read_secret_command(&field, problems);
     }
     if let Some(field) = section.get("required_vars") {
         app.required_vars =
@@ -209,18 +220,6 @@ fn plain_value(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
         Value::Scalar(scalar) => Some(scalar.text.clone()),
         Value::Null => field.wrong("a plain value; \"\" for an empty one", problems),
         _ => field.wrong("a plain value", problems),
-    }
-}
-
-/// A name under `secrets`. Whatever else stands there could be the secret itself, so it is not shown.
-fn secret_name(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
-    match field.node.text().filter(|name| is_variable_name(name)) {
-        Some(name) => Some(name.to_owned()),
-        None => {
-            let problem = field.problem("is not the name of a variable (it is not shown)");
-            problems.add(problem.accepted("names; the values come from the environment of the job"));
-            None
-        }
     }
 }
 

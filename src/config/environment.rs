@@ -10,7 +10,7 @@ use super::duration;
 use super::hooks;
 use super::interpolate::is_variable_name;
 use super::problem::Problem;
-use super::reader::{Field, Problems, Section};
+use super::reader::{Field, Problems, Section, is_bare};
 use super::rules;
 use super::target::{self, HostText};
 use super::yaml::{Node, Place, Value};
@@ -138,8 +138,8 @@ fn read_host(field: &Field<'_>, problems: &mut Problems) -> Option<HostText> {
         problems.add(problem.suggest("set the variable, or write `host: local` to deploy on this machine"));
         return None;
     }
-    let Value::Scalar(scalar) = &field.node.value else { return field.wrong(target::HOST, problems) };
-    match target::parse_host(&scalar.text) {
+    let text = field.node.text().filter(|_| !is_bare(field.node));
+    match text.and_then(target::parse_host) {
         Some(host) => Some(host),
         None => field.wrong(target::HOST, problems),
     }
@@ -184,7 +184,7 @@ pub(super) fn read_variable(
         return None;
     };
     // Whoever writes the value itself there must not see it in a log.
-    let is_name = named.node.text().is_some_and(is_variable_name);
+    let is_name = named.node.text().is_some_and(is_variable_name) && !is_bare(named.node);
     let wanted = "the name of a variable";
     let Some(name) = named.node.text().filter(|_| is_name) else {
         problems

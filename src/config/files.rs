@@ -20,6 +20,8 @@ pub(super) struct Files {
 pub(super) struct File {
     /// Name for messages, when the file is there.
     pub(super) name: Option<String>,
+    /// Its parts that were read, in the order in which they lie on each other.
+    pub(super) read: Vec<String>,
     /// What it says; absent when it says nothing or could not be read.
     pub(super) root: Option<Node>,
 }
@@ -72,18 +74,26 @@ fn one_of(root: &Path, directory: &Path, stem: &str, problems: &mut Problems) ->
 fn read_both(root: &Path, base: Option<PathBuf>, overlay: Option<PathBuf>, problems: &mut Problems) -> File {
     let name = base.as_ref().or(overlay.as_ref()).map(|path| shown(root, path));
     let mut tree: Option<Node> = None;
+    let mut parts = Vec::new();
     for path in base.into_iter().chain(overlay) {
         let Some(over) = read(root, &path, problems) else { continue };
+        parts.push(shown(root, &path));
         match &mut tree {
             Some(under) => yaml::overlay(under, over),
             None => tree = Some(over),
         }
     }
-    File { name, root: tree }
+    File { name, read: parts, root: tree }
 }
 
 fn read(root: &Path, path: &Path, problems: &mut Problems) -> Option<Node> {
     let name = shown(root, path);
+    // A document that is too long is not read to its end to say so.
+    let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes > yaml::LARGEST as u64 {
+        problems.add(yaml::too_long(&name, bytes));
+        return None;
+    }
     match read_text(path, yaml::LARGEST) {
         Ok(text) => {
             let parsed = yaml::parse(&text, &name, Tags::Refused);
@@ -116,7 +126,18 @@ pub(super) fn read_text(path: &Path, largest: usize) -> io::Result<String> {
     if bytes.len() > largest {
         return Err(io::Error::other(format!("it is larger than {largest} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+    String::from_utf8(bytes).map_err(|error| io::Error::other(not_utf8(error.as_bytes(), error.utf8_error())))
+}
+
+/// Where a text stops being UTF-8, and what it may be instead.
+fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> String {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return "it is UTF-16; save it as UTF-8".to_owned();
+    }
+    let before = &bytes[..error.valid_up_to()];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.len() - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) + 1;
+    format!("it is not UTF-8 (line {line}, byte {column}); save it as UTF-8")
 }
 
 /// A path as messages name it: from the project root when it lies there.

@@ -1,6 +1,6 @@
 //! `${VAR}` and `${VAR:-default}` in the values of both files, from the environment of the job.
 //!
-//! `$${` writes `${`; a lone `$` is a dollar. Nothing below a key `secrets` is filled: names stand there. The
+//! `$${` writes `${`; a lone `$` is a dollar. Names in a list `secrets` are not filled. The
 //! addresses of health checks are filled last, by [`fill_address`], because the release's own variables come first
 //! in them.
 
@@ -27,7 +27,12 @@ pub(super) fn fill(node: &mut Node, key: &str, job: &Vars, problems: &mut Proble
     match &mut node.value {
         Value::Map(entries) => {
             for entry in entries.iter_mut().filter(|entry| !is_left_alone(key, &entry.key)) {
-                fill(&mut entry.node, &join(key, &entry.key), job, problems);
+                let key = join(key, &entry.key);
+                match (&mut entry.node.value, entry.key.as_str()) {
+                    (Value::List(items), "secrets") => fill_sources(items, &key, job, problems),
+                    (_, "secrets") => {}
+                    _ => fill(&mut entry.node, &key, job, problems),
+                }
             }
         }
         Value::List(items) => {
@@ -46,8 +51,16 @@ pub(super) fn fill(node: &mut Node, key: &str, job: &Vars, problems: &mut Proble
     }
 }
 
+/// Names of secrets are left alone; where they come from is not.
+fn fill_sources(items: &mut [Node], key: &str, job: &Vars, problems: &mut Problems) {
+    for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| matches!(item.value, Value::Map(_)))
+    {
+        fill(item, &format!("{key}[{index}]"), job, problems);
+    }
+}
+
 fn is_left_alone(parent: &str, key: &str) -> bool {
-    key == "secrets" || (matches!(key, "http" | "tcp") && parent.contains("health.checks["))
+    matches!(key, "http" | "tcp") && parent.contains("health.checks[")
 }
 
 fn join(parent: &str, key: &str) -> String {

@@ -9,12 +9,15 @@ pub mod bundle;
 mod checks;
 mod compose;
 mod duration;
+mod effective;
 pub mod envfile;
 mod environment;
+mod excerpt;
 mod files;
 mod git;
 mod hooks;
 mod interpolate;
+mod job_values;
 mod literals;
 mod notices;
 mod notify;
@@ -23,11 +26,15 @@ mod overrides;
 mod paths;
 mod problem;
 pub mod project_rules;
+#[cfg(test)]
+mod properties;
 mod reader;
 mod registries;
 mod resolve;
 mod rules;
+pub mod schema;
 mod secret_names;
+mod secret_sources;
 mod select;
 mod target;
 mod templates;
@@ -43,12 +50,15 @@ use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variab
 use crate::text::Secret;
 
 pub use duration::timeout;
+pub use effective::effective;
 pub use git::{HARDENED, describe};
 pub use hooks::TestSpec;
+pub use job_values::LARGEST_SECRET;
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
 pub use secret_names::{holds_secret, looks_secret};
+pub use secret_sources::{Fetched, SecretCommand, Unfetched, commands as secret_commands};
 pub use select::list;
 pub use target::{Jump, SshTarget, Target};
 pub use templates::is_template;
@@ -79,6 +89,8 @@ pub struct Inputs {
     pub verb: Verb,
     /// The environment of the job.
     pub job: JobEnv,
+    /// What the programs of [`secret_commands`] said.
+    pub fetched: Fetched,
 }
 
 /// What a verb does, as far as the configuration cares.
@@ -108,6 +120,8 @@ pub struct Resolved {
     pub target: Target,
     /// Variables of the app, by layer.
     pub variables: Variables,
+    /// Where each of them came from, in words: of those with one name, the one that counts.
+    pub origins: BTreeMap<String, String>,
     /// Who may pull, by registry; only what the job has passwords for.
     pub registries: Vec<RegistryLogin>,
     /// What the version is called.

@@ -24,6 +24,19 @@ pub(super) fn read_app(
         check_overrides(project, entry, overrides, name, problems);
     }
     let name = name?;
+    let node = merged(inputs, app, environment, name, problems);
+    Some(app::read(&node, &format!("deployments.{name}"), problems))
+}
+
+/// The app's entry with the environment's overrides on top, filled.
+pub(super) fn merged(
+    inputs: &Inputs,
+    app: Option<&Entry>,
+    environment: Option<&Entry>,
+    name: &AppName,
+    problems: &mut Problems,
+) -> Node {
+    let overrides = environment.and_then(|entry| entry.node.get("overrides"));
     let over = overrides.and_then(|overrides| overrides.get(name.as_str()));
     let over = over.filter(|over| matches!(over.value, Value::Map(_)));
     let mut node = match app {
@@ -33,9 +46,8 @@ pub(super) fn read_app(
     if let Some(over) = over {
         yaml::overlay(&mut node, over.clone());
     }
-    let key = format!("deployments.{name}");
-    fill(&mut node, &key, &inputs.job, problems);
-    Some(app::read(&node, &key, problems))
+    fill(&mut node, &format!("deployments.{name}"), &inputs.job, problems);
+    node
 }
 
 /// The app's own entry. A project's name there would be one for all environments, and they would replace each other.
@@ -54,8 +66,7 @@ fn own(entry: &Entry, problems: &mut Problems) -> Node {
 
 /// The app that is assumed when no file names one.
 fn assumed(over: Option<&Node>) -> Node {
-    let file = "deployments.yaml".into();
-    let place = over.map_or(yaml::Place { file, line: 1, column: 1 }, |over| over.place.clone());
+    let place = over.map_or_else(|| yaml::Place::nowhere("deployments.yaml"), |over| over.place.clone());
     let scalar = yaml::Scalar { text: "docker-compose".to_owned(), style: yaml::Style::Quoted };
     let node = Node { place: place.clone(), value: Value::Scalar(scalar) };
     Node { place: place.clone(), value: Value::Map(vec![Entry { key: "type".to_owned(), place, node }]) }

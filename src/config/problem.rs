@@ -8,7 +8,11 @@ use std::fmt;
 use crate::model::{ErrorKind, Exit, FailureReport, Particular, Place};
 use crate::text::harmless;
 
+use super::excerpt::Excerpt;
 use super::yaml;
+
+/// Most problems that are shown.
+const MOST: usize = 100;
 
 /// One thing that is wrong, and what would be right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,15 +33,18 @@ pub struct Problem {
     pub accepted: Option<String>,
     /// What was probably meant, or the next step.
     pub suggestion: Option<String>,
+    /// Where its excerpt is.
+    place: Option<yaml::Place>,
 }
 
 impl Problem {
     /// Returns a problem of a place in a file.
     pub(super) fn at(place: &yaml::Place, key: &str, message: impl Into<String>) -> Self {
         Self {
-            file: Some(place.file.to_string()),
+            file: Some(place.source.file.clone()),
             line: Some(place.line),
             column: Some(place.column),
+            place: Some(place.clone()),
             key: (!key.is_empty()).then(|| key.to_owned()),
             message: message.into(),
             ..Self::default()
@@ -79,6 +86,14 @@ impl Problem {
             column: self.column,
         });
         Particular { message: self.without_place(), place }
+    }
+
+    /// Writes it as part of a list, the line that it is about below it.
+    fn write_with_excerpt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "\n  {self}")?;
+        let excerpt = self.place.as_ref().and_then(Excerpt::at);
+        let lines = excerpt.iter().flat_map(Excerpt::lines);
+        lines.into_iter().try_for_each(|line| write!(out, "\n      {}", harmless(&line)))
     }
 
     /// Returns the words that stand behind the place.
@@ -148,7 +163,7 @@ impl ConfigError {
             Self::Invalid(problems) => {
                 FailureReport::new(ErrorKind::ConfigurationError, "config.invalid", self.to_string())
                     .hint("correct what is named above, then run the command again")
-                    .about(problems.iter().map(Problem::particular))
+                    .about(problems.iter().take(MOST).map(Problem::particular))
             }
             Self::Refused(report) => report.clone(),
         }
@@ -162,7 +177,11 @@ impl fmt::Display for ConfigError {
             Self::Invalid(problems) => {
                 let plural = if problems.len() == 1 { "" } else { "s" };
                 write!(out, "{} problem{plural} in the configuration; nothing was touched", problems.len())?;
-                problems.iter().try_for_each(|problem| write!(out, "\n  {problem}"))
+                problems.iter().take(MOST).try_for_each(|problem| problem.write_with_excerpt(out))?;
+                match problems.len().saturating_sub(MOST) {
+                    0 => Ok(()),
+                    more => write!(out, "\n  … and {more} more"),
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::duration;
+use super::excerpt::value_looks_secret;
 use super::problem::Problem;
 use super::secret_names;
 use super::yaml::{Node, Place, Style, Value};
@@ -113,7 +114,9 @@ impl<'a> Field<'a> {
             Value::Broken => "?".to_owned(),
             Value::Scalar(scalar) => match &scalar.style {
                 Style::Filled(written) => format!("the value of `{}`", short(written)),
-                _ if secret_names::looks_secret(name) => "a value that is not shown".to_owned(),
+                _ if secret_names::looks_secret(name) || value_looks_secret(&scalar.text) => {
+                    "a value that is not shown".to_owned()
+                }
                 _ => format!("`{}`", short(&scalar.text)),
             },
         }
@@ -125,7 +128,7 @@ impl<'a> Field<'a> {
         if scalar.text.is_empty() {
             return self.wrong("text that is not empty", problems);
         }
-        if scalar.style == Style::Plain && is_typed(&scalar.text) {
+        if is_bare(self.node) {
             let found = self.problem("has the wrong value").found(self.shown()).accepted("text");
             problems.add(found.suggest(format!("\"{}\"", short(&scalar.text))));
             return None;
@@ -231,6 +234,11 @@ impl<'a> Field<'a> {
     pub(super) fn section(&self, problems: &mut Problems) -> Option<Section<'a>> {
         Section::of(self.node, &self.key, problems)
     }
+}
+
+/// Whether a value is a bare number or boolean, which is no text.
+pub(super) fn is_bare(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar(scalar) if scalar.style == Style::Plain && is_typed(&scalar.text))
 }
 
 /// Whether plain text stands for a number or a boolean.

@@ -1,10 +1,11 @@
 //! Reader of `registries`: which registries want a login, and whose (DESIGN sections 6 and 7).
 
 use crate::model::{RegistryLogin, reference};
-use crate::text::SHORTEST_SECRET;
+use crate::text::{SHORTEST_SECRET, Secret};
 
 use super::environment::{NamedVariable, read_variable};
 use super::interpolate::{Vars, fill, names};
+use super::job_values;
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
 use super::yaml::{Node, Scalar, Style, Value};
@@ -119,14 +120,19 @@ fn is_username(name: &str) -> bool {
 fn read_password(field: &Field<'_>, job: &Vars, problems: &mut Problems) -> Option<String> {
     let (value, name, problem) = match &field.node.value {
         Value::Scalar(Scalar { text, style: Style::Filled(written) }) => {
-            (Some(text), names(written).join(", "), field.problem(""))
+            (Some(Secret::new(text.as_str())), names(written).join(", "), field.problem(""))
         }
-        Value::Scalar(_) | Value::Broken => return None,
+        // What is reported with all other literal secrets is not reported here.
+        Value::Scalar(scalar) if !matches!(scalar.text.as_str(), "" | "true" | "false") => return None,
+        Value::Broken => return None,
         Value::Map(_) => {
             let section = field.section(problems)?;
             section.only(&["env"], &[], problems);
             let NamedVariable { name, key, place } = read_variable(field, &section, problems)?;
-            (job.get(&name), name, Problem::at(&place, &key, ""))
+            let found = job_values::value(job, &name).map_err(|why| {
+                problems.add(Problem::at(&place, &key, format!("names the variable `{name}`, which {why}")));
+            });
+            (found.ok()?.map(|found| found.value), name, Problem::at(&place, &key, ""))
         }
         _ => {
             problems.add(field.problem("has the wrong value (it is not shown)").accepted(PASSWORD));
@@ -134,7 +140,7 @@ fn read_password(field: &Field<'_>, job: &Vars, problems: &mut Problems) -> Opti
         }
     };
     // A line's end after it is not meant, as with `docker login --password-stdin`.
-    let password = value.map(|value| value.trim_end_matches(['\n', '\r'])).unwrap_or_default();
+    let password = value.as_ref().map(|value| job_values::trimmed(value.reveal())).unwrap_or_default();
     match password.chars().count() {
         0 => problems.add(missing(problem, &name)),
         1..SHORTEST_SECRET => problems.add(too_short(problem, &name)),

@@ -223,6 +223,8 @@ impl Parts<'_> {
             app: written,
             version: &self.version,
             job: &self.inputs.job,
+            fetched: &self.inputs.fetched,
+            git,
             has_env: git != Git::Repository || is_tracked(),
             needs_values: matches!(self.inputs.verb, Verb::Changes | Verb::Validates),
         };
@@ -320,6 +322,7 @@ impl Parts<'_> {
             compose_files,
             target,
             variables: layers.variables,
+            origins: layers.origins,
             registries: self.registries,
             version: self.version,
             requires_confirmation,

@@ -10,7 +10,7 @@ use crate::text::password_in;
 
 const SECRET: [&str; 9] =
     ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "dsn", "webhook"];
-const DESCRIBES: [&str; 36] = [
+const DESCRIBES: [&str; 37] = [
     "file",
     "path",
     "dir",
@@ -47,6 +47,7 @@ const DESCRIBES: [&str; 36] = [
     "prefix",
     "issuer",
     "audience",
+    "command",
 ];
 const NO_SECRET_KEYS: [&str; 9] =
     ["public", "pub", "host", "primary", "foreign", "partition", "sort", "cache", "routing"];
@@ -163,6 +164,7 @@ mod tests {
             "",
             "CACHE_KEY",
             "DSNAME",
+            "secret_command",
         ] {
             assert!(!looks_secret(name), "{name}");
         }

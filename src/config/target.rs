@@ -7,6 +7,7 @@ use crate::text::Secret;
 
 use super::environment::{NamedVariable, WrittenEnvironment};
 use super::interpolate::Vars;
+use super::job_values;
 use super::problem::{ConfigError, Problem};
 use super::reader::Problems;
 
@@ -303,7 +304,7 @@ impl Above<'_> {
             problems
                 .add(problem.suggest("set the secret, or remove the variable to use the user's own keys"));
         }
-        self.named(&written.ssh_key.as_ref()?.env, problems).map(Secret::new)
+        self.named(&written.ssh_key.as_ref()?.env, problems)
     }
 
     fn passphrase(&self, written: &WrittenEnvironment, problems: &mut Problems) -> Option<Secret> {
@@ -315,17 +316,22 @@ impl Above<'_> {
         if self.job.get(&named.name).is_some_and(String::is_empty) {
             return None;
         }
-        self.named(named, problems).map(Secret::new)
+        self.named(named, problems)
     }
 
-    fn named(&self, variable: &NamedVariable, problems: &mut Problems) -> Option<&str> {
-        let value = self.job.get(&variable.name).filter(|value| !value.trim().is_empty());
-        if value.is_none() {
-            let message = format!("names the variable `{}`, which is not set in the job", variable.name);
-            let problem = Problem::at(&variable.place, &variable.key, message);
-            problems.add(problem.suggest(format!("set `{}` from a secret", variable.name)));
-        }
-        value.map(String::as_str)
+    fn named(&self, variable: &NamedVariable, problems: &mut Problems) -> Option<Secret> {
+        let name = &variable.name;
+        let why = match job_values::value(self.job, name) {
+            Ok(Some(found)) if !found.value.reveal().trim().is_empty() => return Some(found.value),
+            Ok(_) => "is not set in the job".to_owned(),
+            Err(why) => why,
+        };
+        let message = format!("names the variable `{name}`, which {why}");
+        let problem = Problem::at(&variable.place, &variable.key, message);
+        problems.add(
+            problem.suggest(format!("set `{name}` from a secret, or `{name}_FILE` to the path of a file")),
+        );
+        None
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::{ErrorKind, Exit, Placement, Profile};
 
-const COMPOSE: &str = "services:\n  web:\n    image: web:1\n";
+pub(super) const COMPOSE: &str = "services:\n  web:\n    image: web:1\n";
 
 /// A project in a directory of its own.
 pub(super) struct Project(TempDir);
@@ -391,7 +391,7 @@ fn literal_secrets_are_refused_without_being_shown() {
     ] {
         assert!(text.contains(key), "{key}: {text}");
     }
-    assert!(!text.contains("OK_TOKEN"));
+    assert!(!text.contains("env_vars.OK_TOKEN"));
     assert_eq!(error.report().error_kind, ErrorKind::ConfigurationError);
 }
 
@@ -603,6 +603,7 @@ fn the_documented_examples_are_accepted() {
         "docs/hooks.md",
         "docs/notifications.md",
         "docs/registries.md",
+        "docs/secrets.md",
         "README.md",
     ]
     .map(|page| fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap())
@@ -620,6 +621,8 @@ fn the_documented_examples_are_accepted() {
         ("COINBASE_API_SECRET", "long enough"),
         ("DOMAIN", "example.com"),
         ("REGISTRY_TOKEN", "long enough"),
+        ("TLS_PASSPHRASE", "long enough"),
+        ("DB_PASSWORD", "long enough"),
     ];
     for block in blocks {
         let name = block.split(':').next().unwrap();
@@ -797,4 +800,125 @@ fn what_a_hook_cannot_be_is_told_with_what_it_can_be() {
         assert!(told.contains(expected), "{hooks}: {told}");
         assert!(!told.contains("hunter22") && !told.contains("reboot"), "{told}");
     }
+}
+
+#[test]
+fn problems_show_the_line_that_they_are_about_without_its_secrets() {
+    let project = Project::new(&[
+        ("deployments.yaml", &shop("    build: runer\n    backup: {format: tar, password: hunter22}\n")),
+        ("compose.yml", COMPOSE),
+    ]);
+    let text = project.problems("dev", &[]);
+    for wanted in [
+        "      4 |     build: runer\n        |            ^^^^^\n",
+        "      5 |     backup: {format: tar, password: ***}\n        |                      ^^^",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n---\n{text}");
+    }
+    assert!(!text.contains("hunter22"), "{text}");
+}
+
+#[test]
+fn thousands_of_problems_are_told_in_one_page() {
+    let keys: String = (0..5000).map(|number| format!("    zz{number}: 1\n")).collect();
+    let project = Project::new(&[("deployments.yaml", &shop(&keys)), ("compose.yml", COMPOSE)]);
+    let text = project.problems("dev", &[]);
+    assert!(text.starts_with("5000 problems") && text.ends_with("… and 4900 more"), "{}", text.len());
+    assert!(text.len() < 200_000, "{}", text.len());
+}
+
+#[test]
+fn files_that_are_no_text_or_too_large_are_named_and_not_read() {
+    let project = Project::new(&[("compose.yml", COMPOSE)]);
+    let path = project.path().join("deployments.yaml");
+    for (bytes, words) in [
+        (&b"deployments:\n  a: \xff\n"[..], "it is not UTF-8 (line 2, byte 6)"),
+        (&b"\xff\xfed\0e\0"[..], "it is UTF-16; save it as UTF-8"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let text = project.problems("dev", &[]);
+        assert!(text.contains(words), "{text}");
+    }
+    fs::File::create(&path).unwrap().set_len(100_000_000).unwrap();
+    let text = project.problems("dev", &[]);
+    assert!(
+        text.contains("deployments.yaml: is 100000000 bytes long; accepted: at most 262144 bytes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn secrets_come_from_the_job_then_from_files_then_from_programs() {
+    let project = Project::new(&[
+        (
+            "deployments.yaml",
+            &shop(
+                "    secrets: [JOB, IN_FILE, {name: OWN_FILE, file: own.txt}, {name: OWN, command: [pass, '{app}/{name}', '${ARG}'], timeout: 5s}, SHARED]\n    \
+                 secret_command: [op, read, 'op://{environment}/{name}']\n",
+            ),
+        ),
+        ("compose.yml", COMPOSE),
+        ("own.txt", "of the file\n"),
+        ("in", "line one\nline two\n"),
+        ("environments.yaml", "environments: {staging: {host: local}}\n"),
+    ]);
+    let file = project.path().join("in").display().to_string();
+    let job = [("JOB", "of the job"), ("IN_FILE_FILE", file.as_str()), ("ARG", "x y")];
+    let mut inputs = project.inputs("staging", &job);
+    let asked: Vec<_> = secret_commands(&inputs)
+        .into_iter()
+        .map(|command| (command.name, command.argv.join("|"), command.timeout.as_secs()))
+        .collect();
+    let wanted = [("OWN", "pass|shop/OWN|x y", 5), ("SHARED", "op|read|op://staging/SHARED", 30)];
+    assert_eq!(asked, wanted.map(|(name, argv, timeout)| (name.to_owned(), argv.to_owned(), timeout)));
+    let looks = Inputs { verb: Verb::Looks, ..project.inputs("staging", &job) };
+    assert!(secret_commands(&looks).is_empty());
+    assert!(resolve(&looks).unwrap().notices.iter().all(|notice| notice.rule != "secrets.missing"));
+    let failed = Unfetched { why: "and its program `op` is locked".to_owned(), hint: "unlock it".to_owned() };
+    inputs.fetched.insert("SHARED".to_owned(), Err(failed));
+    inputs.fetched.insert("OWN".to_owned(), Ok(Secret::new("of the program")));
+    let text = resolve(&inputs).unwrap_err().to_string();
+    assert!(
+        text.contains("names the secret `SHARED`, and its program `op` is locked; try: unlock it"),
+        "{text}"
+    );
+    inputs.fetched.insert("SHARED".to_owned(), Ok(Secret::new("shared one")));
+    let resolved = resolve(&inputs).unwrap();
+    let values: Vec<_> = resolved.variables.above_host.values().map(String::as_str).collect();
+    let wanted = ["line one\nline two", "of the job", "of the program", "of the file", "shared one"];
+    assert_eq!(values, wanted);
+    let secrets: Vec<_> = resolved.secrets.iter().map(Secret::reveal).collect();
+    assert!(wanted.iter().all(|value| secrets.contains(value)), "{secrets:?}");
+}
+
+#[test]
+fn sources_of_secrets_are_refused_where_they_are_wrong() {
+    let project = Project::new(&[
+        (
+            "deployments.yaml",
+            &shop(
+                "    secrets: [A, A, {name: B, command: [x], file: y}, {command: [x]}, {name: C, timeout: 3s}, {name: D, file: ../x}, {name: E, comand: [x]}, {name: F, command: [curl, '-H${TOKEN}']}, {name: G, file: tracked}]\n    \
+                 secret_command: op read\n",
+            ),
+        ),
+        ("compose.yml", COMPOSE),
+        ("tracked", "MARKER value"),
+        ("environments.yaml", "environments: {staging: {host: local}}\n"),
+    ]);
+    project.commit();
+    let text = project.problems("staging", &[("TOKEN", "hunter22")]);
+    for part in [
+        "`deployments.shop.secrets[1]` names `A` a second time",
+        "`deployments.shop.secrets[2]` has both `command` and `file`",
+        "`deployments.shop.secrets[3]` has no `name`",
+        "`deployments.shop.secrets[4].timeout` is only for a `command`",
+        "`deployments.shop.secrets[5].file` has the wrong value",
+        "`deployments.shop.secrets[6].comand` is not a known key; accepted: name, command, timeout, file; try: `command`",
+        "`deployments.shop.secrets[7].command[1]` puts `TOKEN` into the arguments of a program",
+        "names the secret `G`, which stands in tracked, a file that git tracks",
+        "`deployments.shop.secret_command` has the wrong value",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+    assert!(!text.contains("hunter22") && !text.contains("MARKER"), "{text}");
 }

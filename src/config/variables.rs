@@ -9,10 +9,13 @@ use crate::text::{SHORTEST_SECRET, Secret, password_in};
 use super::app::WrittenApp;
 use super::envfile;
 use super::files::read_text;
+use super::git::{self, Git};
 use super::interpolate::Vars;
+use super::job_values;
 use super::problem::Problem;
 use super::reader::Problems;
 use super::secret_names::looks_secret;
+use super::secret_sources::{Fetched, Source, Unfetched};
 use super::target::{EnvironmentVars, spellings};
 use super::yaml::Place;
 
@@ -30,6 +33,9 @@ pub(super) struct Sources<'a> {
     pub(super) app: &'a WrittenApp,
     pub(super) version: &'a Version,
     pub(super) job: &'a Vars,
+    /// What programs said that were asked for secrets.
+    pub(super) fetched: &'a Fetched,
+    pub(super) git: Git,
     /// Whether `.env` counts as part of the project: tracked, or no repository says otherwise.
     pub(super) has_env: bool,
     /// Whether values that the job must bring are needed for what is asked.
@@ -40,6 +46,8 @@ pub(super) struct Sources<'a> {
 #[derive(Default)]
 pub(super) struct Layers {
     pub(super) variables: Variables,
+    /// Where each variable came from.
+    pub(super) origins: BTreeMap<String, String>,
     pub(super) notices: Vec<Finding>,
     /// `COMPOSE_FILE` and `COMPOSE_PROFILES`: defaults of our keys.
     pub(super) compose_file: Option<String>,
@@ -53,9 +61,16 @@ struct Said {
 }
 
 enum Origin {
-    File { path: String, line: u32 },
+    File {
+        path: String,
+        line: u32,
+    },
     Key(Place, String),
     Job,
+    /// A file with nothing but this value.
+    Value(String),
+    /// A program of the runner.
+    Program,
 }
 
 type Layer = BTreeMap<String, Said>;
@@ -76,6 +91,8 @@ impl Sources<'_> {
         let made_of_secrets = self.app.secret_values.iter().map(|(_, name)| name.clone());
         layers.variables.secret_names.extend(made_of_secrets);
         layers.variables.secret_names.extend(self.secret_by_value(&below, &above));
+        let said = below.iter().chain(&above);
+        layers.origins = said.map(|(name, said)| (name.clone(), said.origin.words())).collect();
         layers.variables.below_host = values(below);
         layers.variables.above_host = values(above);
         layers
@@ -121,8 +138,8 @@ impl Sources<'_> {
         if let Some((name, text)) = EnvironmentVars::new(self.environment, self.job).get("ENV_FILE") {
             add_text(&name, text, &mut layer, &known, problems);
         }
-        self.add_from_job(&mut layer);
-        self.check_secrets(&layer, below, problems, notices);
+        let failed = self.add_from_job(&mut layer, problems);
+        self.check_secrets(&layer, below, &failed, problems, notices);
         layer
     }
 
@@ -134,21 +151,91 @@ impl Sources<'_> {
         }
     }
 
-    /// What the configuration names, and nothing else; an empty value counts as missing.
-    fn add_from_job(&self, layer: &mut Layer) {
+    /// What the configuration names, and nothing else; an empty value counts as missing. Returns what could not be had.
+    fn add_from_job(&self, layer: &mut Layer, problems: &mut Problems) -> BTreeMap<String, Unfetched> {
+        let mut failed = BTreeMap::new();
+        for name in self.app.required_vars.iter().chain(&self.app.secrets) {
+            match self.value_of(name) {
+                Ok(Some(said)) => {
+                    layer.insert(name.clone(), said);
+                }
+                Ok(None) => {}
+                Err(why) if self.app.secrets.contains(name) => {
+                    failed.insert(name.clone(), why);
+                }
+                Err(why) => problems.add(Problem::of(name, why.why).suggest(why.hint)),
+            }
+        }
         let mut add = |name: &str, value: &str| {
             if !value.is_empty() {
                 layer.insert(name.to_owned(), Said { value: value.to_owned(), origin: Origin::Job });
             }
         };
-        for name in
-            self.app.required_vars.iter().chain(&self.app.secrets).map(String::as_str).chain(["REGISTRY"])
-        {
-            add(name, self.job.get(name).map_or("", String::as_str));
-        }
+        add("REGISTRY", self.job.get("REGISTRY").map_or("", String::as_str));
         if self.version.given {
             add("VERSION", &self.version.label);
             add("IMAGE_TAG", &self.version.label);
+        }
+        failed
+    }
+
+    /// The value of a name: the job's, else that of the file or the program that the configuration names.
+    fn value_of(&self, name: &str) -> Result<Option<Said>, Unfetched> {
+        let hint =
+            || format!("pass `{name}` in the job's environment, or `{name}_FILE` with the path of a file");
+        let file_name = format!("{name}_FILE");
+        // Where the app wants `X_FILE` itself, it is a variable as others.
+        let is_own = self.app.required_vars.contains(&file_name) || self.app.secrets.contains(&file_name);
+        let brought = if is_own {
+            let value = self.job.get(name).filter(|value| !value.is_empty());
+            value.map(|value| Said { value: value.clone(), origin: Origin::Job })
+        } else {
+            let found = job_values::value(self.job, name);
+            let found = found.map_err(|why| Unfetched { why: format!("which {why}"), hint: hint() })?;
+            found.map(|found| Said {
+                value: found.value.reveal().to_owned(),
+                origin: match found.from {
+                    job_values::From::Variable => Origin::Job,
+                    job_values::From::File(path) => Origin::Value(path),
+                },
+            })
+        };
+        if brought.is_some() || !self.app.secrets.contains(name) || !self.needs_values {
+            return Ok(brought);
+        }
+        match self.app.secret_sources.get(name) {
+            Some(Source::File(path)) => self.read_file(path).map(Some),
+            _ => match self.fetched.get(name) {
+                Some(Ok(value)) => {
+                    Ok(Some(Said { value: value.reveal().to_owned(), origin: Origin::Program }))
+                }
+                Some(Err(why)) => Err(why.clone()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// A file that git tracks is no place for a secret.
+    fn read_file(&self, path: &str) -> Result<Said, Unfetched> {
+        let failed = |why: String, hint: &str| Unfetched { why, hint: hint.to_owned() };
+        let is_tracked = self.git == Git::Repository
+            && !path.starts_with('/')
+            && !git::tracked(self.app_dir, &[path]).is_empty();
+        if is_tracked {
+            let why = format!("which stands in {path}, a file that git tracks");
+            return Err(failed(
+                why,
+                "take the file out of git, and replace the secret: it is in git's history",
+            ));
+        }
+        match job_values::read(&self.app_dir.join(path)) {
+            Ok(value) => {
+                Ok(Said { value: value.reveal().to_owned(), origin: Origin::Value(path.to_owned()) })
+            }
+            Err(why) => Err(failed(
+                format!("which stands in {path}, and that {why}"),
+                "write the secret into the file, or pass it in the job's environment",
+            )),
         }
     }
 
@@ -157,6 +244,7 @@ impl Sources<'_> {
         &self,
         above: &Layer,
         below: &Layer,
+        failed: &BTreeMap<String, Unfetched>,
         problems: &mut Problems,
         notices: &mut Vec<Finding>,
     ) {
@@ -169,26 +257,41 @@ impl Sources<'_> {
                         format!("names `{name}`, whose value is too short to be masked (it is not shown)");
                     problems.add(Problem::at(place, key, message).accepted("4 characters or more"));
                 }
-                Some(_) => {}
-                None => self.missing(name, Problem::at(place, key, ""), problems, notices),
+                Some(_) if !failed.contains_key(name) => {}
+                // Nobody has looked where it comes from.
+                None if !self.needs_values && self.has_source(name) => {}
+                _ => {
+                    let why = failed.get(name);
+                    let why = why.map_or("which is missing or empty in the job", |why| why.why.as_str());
+                    let hint = failed.get(name).map(|why| why.hint.clone());
+                    let problem = Problem::at(place, key, format!("names the secret `{name}`, {why}"));
+                    self.missing(name, problem, hint, problems, notices);
+                }
             }
         }
     }
 
-    fn missing(&self, name: &str, mut problem: Problem, problems: &mut Problems, notices: &mut Vec<Finding>) {
-        let message = format!("names the secret `{name}`, which is missing or empty in the job");
-        let hint =
-            format!("pass `{name}` in the job's environment, as `${{{{ secrets.{name} }}}}` on GitHub");
+    fn has_source(&self, name: &str) -> bool {
+        self.app.secret_sources.contains_key(name) || self.app.secret_command.is_some()
+    }
+
+    fn missing(
+        &self,
+        name: &str,
+        problem: Problem,
+        hint: Option<String>,
+        problems: &mut Problems,
+        notices: &mut Vec<Finding>,
+    ) {
+        let hint = hint.unwrap_or_else(|| {
+            format!("pass `{name}` in the job's environment, as `${{{{ secrets.{name} }}}}` on GitHub")
+        });
         let strict = matches!(self.profile, Profile::Production | Profile::Staging);
         if strict && self.needs_values {
-            problem.message = message;
             problems.add(problem.suggest(hint));
         } else {
-            notices.push(Finding::warning(
-                "secrets.missing",
-                format!("`{}` {message}", problem.key.unwrap_or_default()),
-                hint,
-            ));
+            let message = format!("`{}` {}", problem.key.unwrap_or_default(), problem.message);
+            notices.push(Finding::warning("secrets.missing", message, hint));
         }
     }
 }
@@ -234,8 +337,10 @@ impl Origin {
     fn words(&self) -> String {
         match self {
             Self::File { path, line } => format!("{path}:{line}"),
-            Self::Key(place, _) => format!("{}:{}", place.file, place.line),
-            Self::Job => "from the job".to_owned(),
+            Self::Key(place, _) => place.to_string(),
+            Self::Job => "the job".to_owned(),
+            Self::Value(path) => path.clone(),
+            Self::Program => "its program".to_owned(),
         }
     }
 
@@ -243,7 +348,7 @@ impl Origin {
         let message = "cannot be a variable of a release: programs on the host need their own";
         let problem = match self {
             Self::Key(place, key) => Problem::at(place, key, message),
-            Self::Job => Problem::of(name, message),
+            Self::Job | Self::Program | Self::Value(_) => Problem::of(name, message),
             Self::File { path, line } => {
                 let mut problem = Problem::in_file(path, message);
                 (problem.line, problem.column, problem.key) = (Some(*line), Some(1), Some(name.to_owned()));

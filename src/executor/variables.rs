@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroize;
+
 use crate::config::envfile::{self, EnvFileError};
 use crate::model::{ErrorKind, FailureReport, Variables};
 use crate::text::Redactor;
@@ -18,6 +20,12 @@ pub struct Resolved {
     pub values: BTreeMap<String, String>,
     /// Names of those that are secrets.
     pub secrets: BTreeSet<String>,
+}
+
+impl Drop for Resolved {
+    fn drop(&mut self) {
+        self.values.values_mut().for_each(Zeroize::zeroize);
+    }
 }
 
 /// Why the host's own env file cannot be used.

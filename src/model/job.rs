@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, RegistryLogin, ReleaseId};
 
@@ -47,6 +48,13 @@ pub struct Job {
     /// By how many seconds the host's clock is ahead of the runner's; the host finds it out.
     #[serde(default)]
     pub clock_ahead_s: i64,
+}
+
+impl Drop for Variables {
+    fn drop(&mut self) {
+        let values = [&mut self.below_host, &mut self.above_host, &mut self.env_files];
+        values.into_iter().flat_map(BTreeMap::values_mut).for_each(Zeroize::zeroize);
+    }
 }
 
 impl Variables {

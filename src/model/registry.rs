@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// One entry of `registries:` with its password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,12 @@ pub struct RegistryLogin {
     pub username: String,
     /// The password, or a token in its place.
     pub password: String,
+}
+
+impl Drop for RegistryLogin {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
 }
 
 impl fmt::Debug for RegistryLogin {

@@ -177,7 +177,15 @@ impl Session {
     /// # Errors
     /// The connection is gone.
     pub async fn send_job(&mut self, job: &Job) -> Result<(), SessionError> {
-        self.send(Frame::Job(serde_json::to_vec(job).map_err(SessionError::Job)?)).await
+        // Its length is known first, so that the text does not move while it is written, and nothing of it is left.
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, job).map_err(SessionError::Job)?;
+        let mut text = Vec::with_capacity(length.0);
+        serde_json::to_writer(&mut text, job).map_err(SessionError::Job)?;
+        let mut frame = Frame::Job(text);
+        let sent = self.send_frame(&frame).await;
+        frame.wipe();
+        sent
     }
 
     /// Sends one frame.
@@ -185,11 +193,15 @@ impl Session {
     /// # Errors
     /// The connection is gone.
     pub async fn send(&mut self, frame: Frame) -> Result<(), SessionError> {
+        self.send_frame(&frame).await
+    }
+
+    async fn send_frame(&mut self, frame: &Frame) -> Result<(), SessionError> {
         let mut stdin = self.stdin.lock().await;
         let Some(stdin) = stdin.as_mut() else {
             return Err(FrameError::Broken(io::ErrorKind::BrokenPipe.into()).into());
         };
-        Ok(protocol::send(stdin, &frame).await?)
+        Ok(protocol::send(stdin, frame).await?)
     }
 
     /// Sends what the host lacks of the bundle.
@@ -316,6 +328,20 @@ fn pack(files: &BTreeMap<String, (PathBuf, u64)>, out: Pieces) -> Result<(), Ses
     let compressed = archive.into_inner().map_err(broken)?;
     let mut out = compressed.finish().map_err(broken)?;
     out.flush().map_err(broken)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Cuts the archive into the pieces that travel.

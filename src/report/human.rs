@@ -7,8 +7,8 @@ use super::story::PrunedTold;
 use super::{summary, words};
 use crate::event::DeploymentResult;
 use crate::model::{
-    BackupListed, CheckAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry, ListAnswer,
-    StatusAnswer, Verdict,
+    BackupListed, CheckAnswer, ConfigAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry,
+    ListAnswer, StatusAnswer, Verdict,
 };
 use crate::text::{harmless, harmless_lines};
 
@@ -73,6 +73,26 @@ pub fn list(answer: &ListAnswer, width: Option<u16>) -> String {
     });
     let mut page = Page::default();
     page.table(width, &["APP", "TYPE", "PATH", "ENVIRONMENTS"], apps);
+    page.end()
+}
+
+/// Returns the answer of `validate --show-config`.
+pub fn configuration(answer: &ConfigAnswer, width: Option<u16>) -> String {
+    let settings = answer.settings.iter().map(|setting| {
+        let value = match &setting.value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => "-".to_owned(),
+            value => value.to_string(),
+        };
+        let filled = setting.filled_from.iter().map(|name| format!(" ${{{name}}}"));
+        let from = setting.from.clone().unwrap_or_else(|| "default".to_owned());
+        vec![setting.key.clone(), value, std::iter::once(from).chain(filled).collect()]
+    });
+    let mut page = Page::default();
+    page.table(width, &["KEY", "VALUE", "FROM"], settings);
+    let variables = answer.variables.iter();
+    let variables = variables.map(|shown| vec![shown.name.clone(), shown.value.clone(), shown.from.clone()]);
+    page.table(width, &["VARIABLE", "VALUE", "FROM"], variables);
     page.end()
 }
 

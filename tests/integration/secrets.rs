@@ -57,6 +57,8 @@ struct Stand {
     project: Project,
     docker: Shim,
     ssh: Shim,
+    /// Says one of the secrets.
+    vault: Shim,
     slack: Slack,
     sshd: Option<Sshd>,
     canaries: Vec<Canary>,
@@ -78,6 +80,7 @@ impl Stand {
             project: Project::new("shop"),
             docker,
             ssh,
+            vault: Shim::new(),
             slack,
             sshd,
             canaries: names.map(Canary::new).collect(),
@@ -94,11 +97,15 @@ impl Stand {
 
     fn furnish(&mut self) {
         let mut host = std::mem::replace(&mut self.host, Host::local()).with_path_first(self.docker.path());
-        for name in
-            ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "PROBE_PASSWORD", "BUILD_TOKEN", "REGISTRY_TOKEN"]
-        {
+        for name in ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "REGISTRY_TOKEN"] {
             host = host.with_env(name, self.value(name));
         }
+        // One secret comes from a file, one from a program.
+        let file = self.docker.path().with_file_name("build-token");
+        fs::write(&file, self.value("BUILD_TOKEN") + "\n").expect("write a secret's file");
+        self.vault
+            .fake("vault", &format!("printf '%s\\n' '{}'; echo noise >&2", self.value("PROBE_PASSWORD")));
+        host = host.with_env("BUILD_TOKEN_FILE", file).with_path_first(self.vault.path());
         let quoted = self.value("FILE_PLAIN").replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
         let file = format!("FILE_PLAIN=\"{quoted}\"\nDATABASE_URL={}\n", self.value("DATABASE_URL"));
         let github = host.dir().join("github");
@@ -142,7 +149,7 @@ impl Stand {
                 format!(
                     "registries: [{{server: 'registry.invalid', username: ci, password: {{env: REGISTRY_TOKEN}}}}]\n\
                      deployments:\n  {app}:\n    type: docker-compose\n    \
-                     secrets: [TOKEN, PROBE_PASSWORD, BUILD_TOKEN]\n    required_vars: [JWT_SECRET_KEY]\n    \
+                     secrets: [TOKEN, {{name: PROBE_PASSWORD, command: [vault, kv, get, '-field={{name}}', '{{environment}}']}}, BUILD_TOKEN]\n    required_vars: [JWT_SECRET_KEY]\n    \
                      env_vars: {{API_TOKEN: '${{API_TOKEN}}'}}\n    health:\n      timeout: 6s\n      checks:\n        \
                      - {{name: probe, http: 'http://probe:${{PROBE_PASSWORD}}@127.0.0.1:{port}/health'}}\n        \
                      - {{name: told, command: [./check.sh], optional: true}}\n"
@@ -220,7 +227,12 @@ impl Stand {
                 self.heard_nothing(&path.display().to_string(), &bytes);
             }
         }
-        for calls in [self.docker.calls(), self.ssh.calls()] {
+        let asked = self.vault.calls();
+        assert!(!asked.is_empty());
+        for call in &asked {
+            assert_eq!(call, &["vault", "kv", "get", "-field=PROBE_PASSWORD", "staging"]);
+        }
+        for calls in [self.docker.calls(), self.ssh.calls(), asked] {
             self.heard_nothing("the arguments of a program", format!("{calls:?}").as_bytes());
         }
     }
