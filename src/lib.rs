@@ -8,6 +8,8 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod executor;
+#[cfg(test)]
+mod fuzz;
 pub mod health;
 pub mod history;
 pub mod host;

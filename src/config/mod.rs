@@ -144,6 +144,34 @@ pub struct Resolved {
     pub secrets: Vec<Secret>,
 }
 
+/// Reads a text as each kind of file of the configuration, for those who feed it with anything.
+#[cfg(test)]
+pub(crate) fn read_anything(text: &str) -> Vec<Problem> {
+    let parsed = yaml::parse(text, "any.yaml", yaml::Tags::Refused);
+    let mut problems = reader::Problems(parsed.problems);
+    if let Some(mut root) = parsed.root {
+        literals::refuse(&root, "", &mut problems);
+        interpolate::fill(&mut root, "any", &JobEnv::new(), &mut problems);
+        let _read = (app::read(&root, "any", &mut problems), environment::read(&root, "any", &mut problems));
+        for entry in root.entries().iter().flat_map(|entry| entry.node.entries()) {
+            let _read = app::read(&entry.node, "any", &mut problems);
+            let _read = environment::read(&entry.node, "any", &mut problems);
+        }
+    }
+    // Each must be able to say what it is about.
+    problems.0.iter().take(20).for_each(|problem| assert!(!problem.shown().is_empty()));
+    problems.0
+}
+
+/// Reads a text as a compose file, for those who feed it with anything.
+#[cfg(test)]
+pub(crate) fn read_any_compose(text: &str) -> String {
+    let parsed = yaml::parse(text, "", yaml::Tags::Ignored);
+    let services =
+        parsed.root.as_ref().and_then(|root| root.get("services")).map_or(0, |node| node.entries().len());
+    format!("{} services, broken: {}", services.min(3), !parsed.problems.is_empty())
+}
+
 impl std::fmt::Debug for Resolved {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Resolved").field("app", &self.app.name).finish_non_exhaustive()

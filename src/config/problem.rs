@@ -96,6 +96,12 @@ impl Problem {
         lines.into_iter().try_for_each(|line| write!(out, "\n      {}", harmless(&line)))
     }
 
+    /// Returns it as it stands in a list, for tests.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String {
+        ConfigError::Invalid(vec![self.clone()]).to_string()
+    }
+
     /// Returns the words that stand behind the place.
     fn without_place(&self) -> String {
         let mut text = self.key.as_ref().map(|key| format!("`{}` ", harmless(key))).unwrap_or_default();

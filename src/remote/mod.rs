@@ -9,6 +9,8 @@ mod error;
 mod local;
 pub mod session;
 mod ssh;
+#[cfg(test)]
+pub(crate) use ssh::read_any_host_key;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! The good case costs one login and one channel: the command that looks for the agent becomes it.
 
 mod host_key;
+#[cfg(test)]
+pub(crate) use host_key::read_any as read_any_host_key;
 mod key;
 mod master;
 mod room;
