@@ -58,6 +58,7 @@ fn variant(value: &Value, number: usize) -> Value {
             "zstd" => json!(["zstd", "gzip", "zstd"][number]),
             "sudo" => json!(["sudo", "no", "sudo"][number]),
             "dev" => json!(["dev", "testing", "development"][number]),
+            "warn" => json!(["warn", "require", "skip"][number]),
             "all" => json!(["all", "changes", "failures"][number]),
             "continue" => json!(["continue", "rollback", "continue"][number]),
             text if text.ends_with(['s', 'm']) && text.starts_with(|c: char| c.is_ascii_digit()) => {
@@ -112,6 +113,9 @@ fn what_is_written_higher_counts_for_every_key_of_an_app() {
         let mut own = document(&below(&["deployments", "shop"]), variant(value, 0));
         if path == ["secret_command", "timeout"] {
             own["deployments"]["shop"]["secret_command"]["command"] = json!(["op"]);
+        }
+        if path == ["test", "timeout"] {
+            own["deployments"]["shop"]["test"]["command"] = json!(["./t"]);
         }
         let mut local = document(&below(&["deployments", "shop"]), variant(value, 1));
         local["deployments"]["shop"].as_object_mut().unwrap().remove("type");

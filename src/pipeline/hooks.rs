@@ -198,7 +198,7 @@ impl Run {
             let host_file = self.layout.in_place().is_none().then_some(host_file.as_path());
             if self.recovers { None } else { Resolved::of(&self.job.variables, host_file).ok() }
         };
-        written.or_else(of_job).map(|resolved| resolved.values).unwrap_or_default()
+        written.or_else(of_job).map(|mut resolved| std::mem::take(&mut resolved.values)).unwrap_or_default()
     }
 
     fn facts_after(&self, ending: &Ending, site: Option<&Site>) -> Facts {

@@ -37,6 +37,8 @@ pub(super) fn app() -> Value {
         ("rollback", rollback()),
         ("keep_releases", integer("Releases that stay on the host.", &KEEP, json!(KEEP_RELEASES))),
         ("rules", super::kinds::rules()),
+        ("test", test()),
+        ("hooks", super::kinds::hooks()),
         ("url", text("Address shown at the end.", "^https?://\\S*$")),
     ]);
     object(&keys)
@@ -148,10 +150,19 @@ fn backup() -> Value {
 fn health() -> Value {
     let checks = json!({ "type": ["array", "null"], "items": check(), "description": "What is asked." });
     let timeout = duration("Longest wait for all checks together, 1s to 1h.", json!("120s"));
-    map(
-        "What must be true of a release that is healthy.",
-        object(&[("timeout", timeout), ("checks", checks)]),
-    )
+    let about = "Whether what runs is asked before it is replaced.";
+    let before = words(about, &["warn", "require", "skip"], Value::Null);
+    let keys = [("timeout", timeout), ("checks", checks), ("before", before)];
+    map("What must be true of a release that is healthy.", object(&keys))
+}
+
+fn test() -> Value {
+    let mut command = must(texts("Program and arguments.", "."));
+    command["minItems"] = json!(1);
+    let keys = [("command", command), ("timeout", duration("How long it may take.", Value::Null))];
+    let mut test = map("What is run on the runner before anything is deployed.", object(&keys));
+    test["required"] = json!(["command"]);
+    test
 }
 
 fn check() -> Value {

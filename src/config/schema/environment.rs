@@ -39,6 +39,7 @@ pub(super) fn environment() -> Value {
             ),
         ),
         ("rules", super::kinds::rules()),
+        ("hooks", super::kinds::hooks()),
         ("overrides", overrides()),
     ])
 }
