@@ -59,8 +59,10 @@ pass APP VERSION USER PORT SSH_KEY_PASSPHRASE HOST_KEY ENV_FILE PROJECT_ROOT CON
 pass WAIT_FOR_LEASE SARIF
 pass EVENT_LOG LOG_DIR LOG_LEVEL
 pass_if_given HOST SSH_KEY
-pass_switches YES NO_CACHE SKIP_TESTS SKIP_BACKUP ALLOW_OLDER ACCEPT_DRIFT
+pass_switches YES PLAN NO_CACHE SKIP_TESTS SKIP_BACKUP ALLOW_OLDER ACCEPT_DRIFT
 pass_adopt
+[[ -z ${FFE_DEPLOY_PLAN:-} || $command = deploy ]] ||
+    fail 2 invalid "the input \`plan\` is for \`command: deploy\`, and this is \`$command\`; nothing was touched"
 if [[ -n ${FFE_INPUT_SLACK_WEBHOOK:-} ]]; then export SLACK_WEBHOOK=$FFE_INPUT_SLACK_WEBHOOK; fi
 if [[ -n ${FFE_INPUT_GITHUB_TOKEN:-} ]]; then export GITHUB_TOKEN=$FFE_INPUT_GITHUB_TOKEN; fi
 
@@ -75,4 +77,11 @@ done <<<"${FFE_INPUT_ARGS:-}"
 binary=${FFE_BINARY:?the step before names the program}
 # Nothing that the program starts sees an input twice.
 for variable in "${!FFE_INPUT_@}" FFE_BINARY; do unset "$variable"; done
+if [[ -n ${FFE_DEPLOY_PLAN:-} ]]; then
+    # Changes are what a plan is for: they do not fail the step. Nothing is touched, so a cancel may end all of it.
+    code=0
+    "$binary" "${arguments[@]}" || code=$?
+    if ((code == 10)); then exit 0; fi
+    exit "$code"
+fi
 exec "$binary" "${arguments[@]}"

@@ -10,9 +10,9 @@ use super::protocol::{Frame, Reply, Start};
 use super::staging::{self, Staged};
 use super::way::{Turn, make_way, wait_for_lease};
 use super::{facts, follow, guard, known, query};
-use crate::event::{Context, Emitter, EventKind, Origin};
+use crate::event::{Context, Emitter, EventKind, Origin, PlanAnswer};
 use crate::executor::compose::place;
-use crate::executor::compose::{self as compose_executor, ExecutorError, Scene};
+use crate::executor::compose::{self as compose_executor, ComposeExecutor, ExecutorError, Scene};
 use crate::here;
 use crate::host::atomic;
 use crate::host::compose::Compose;
@@ -22,6 +22,7 @@ use crate::model::{
     Action, ErrorKind, FailureReport, Job, Outcome, RecoverAnswer, Release, ReleaseId, ReleaseSource,
     Severity, Stage, ValidateAnswer,
 };
+use crate::pipeline::{self, plan::Ground};
 use crate::text::Redactor;
 
 /// Why this attach does not go on; nothing was changed by its job.
@@ -68,17 +69,16 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     if job.action == Action::Follow {
         return follow::whatever_runs(link, &job, &layout).await;
     }
-    if !job.action.changes() && job.action != Action::Validate {
+    let only_checks = job.action.only_checks();
+    if !job.action.changes() && !only_checks {
         return query::answer(&job, &layout).await;
     }
-    if job.action != Action::Validate
-        && let Some(known) = known::find(&job, &layout)?
-    {
+    if !only_checks && let Some(known) = known::find(&job, &layout)? {
         return follow::again(link, &job, &layout, known).await;
     }
     let mut visit = Visit::new(&job, &layout);
     let mut turn = Turn::of(&job);
-    if job.action != Action::Validate {
+    if !only_checks {
         let recovered = make_way(link, &job, &layout, &visit.emitter, &mut turn).await?;
         if job.action == Action::Recover {
             let answer = serde_json::to_value(RecoverAnswer { recovered }).unwrap_or_default();
@@ -97,12 +97,15 @@ async fn serve(link: &mut Link, job: Job) -> Served {
     let is_same = current
         .as_ref()
         .is_some_and(|release| release.seems(&job.version.label, &place::recorded(&job.bundle.entries)));
-    let Looked { findings, builds, compose } = visit.look(staged.as_ref(), current).await;
+    let Looked { findings, builds, compose } = visit.look(staged.as_ref(), current.clone()).await;
     let passed = findings.iter().all(|finding| finding.severity != Severity::Error);
     if job.action == Action::Validate {
         let answer = serde_json::to_value(ValidateAnswer::of(findings)).unwrap_or_default();
         reply(&Reply::Answer { answer });
         return Ok(());
+    }
+    if job.action == Action::Plan && passed {
+        return visit.plan(staged.as_ref(), current.as_ref(), findings).await;
     }
     reply(&Reply::Ready { passed, findings, builds, is_same });
     visit.start(link, &mut turn, staged, compose).await
@@ -110,6 +113,12 @@ async fn serve(link: &mut Link, job: Job) -> Served {
 
 fn current_release(layout: &Layout) -> Result<Option<Release>, Refusal> {
     Ok(layout.current_release().map(|id| compose_executor::load(layout, &id)).transpose()?)
+}
+
+/// Whoever is at work changes what a plan is about.
+fn under_way(layout: &Layout) -> Result<Option<String>, Refusal> {
+    let id = known::under_way(layout)?;
+    Ok(id.map(|id| format!("{id} is under way, or was left unfinished: what it changes is not in this plan")))
 }
 
 /// What was found out is not about what runs now.
@@ -173,6 +182,30 @@ impl<'a> Visit<'a> {
             self.emitter.emit(here!(), EventKind::FindingReported { finding: finding.clone() });
         }
         looked
+    }
+
+    /// Says what the job would change.
+    async fn plan(
+        &self,
+        staged: Option<&Staged>,
+        current: Option<&Release>,
+        findings: Vec<Finding>,
+    ) -> Served {
+        let (docker, compose) = tools().await?;
+        let (emitter, redactor) = (self.emitter.clone(), redactor_of(self.job));
+        let layout = self.layout;
+        let executor = ComposeExecutor { compose, docker, layout: layout.clone(), emitter, redactor };
+        let scratch = staging::scratch(self.job).map_err(|error| Refusal::of(error.report()))?;
+        let app = staged.map(Staged::app);
+        let project_dir = app.as_deref().or(layout.in_place()).unwrap_or(layout.root());
+        let ground =
+            Ground { job: self.job, layout, executor: &executor, project_dir, current, scratch: &scratch };
+        let made = pipeline::plan::plan(&ground).await.map_err(|stop| Refusal::of(stop.failure()));
+        let (mut plan, texts) = made?;
+        plan.notes.extend(under_way(layout)?);
+        let answer = PlanAnswer { texts, ..PlanAnswer::of(findings, Some(plan)) };
+        reply(&Reply::Answer { answer: serde_json::to_value(answer).unwrap_or_default() });
+        Ok(())
     }
 
     /// Waits for the word, hands the job to a guard, and follows.

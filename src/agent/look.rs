@@ -142,7 +142,12 @@ async fn tools() -> Tools {
 async fn drifted(job: &Job, layout: &Layout, docker: &Docker, release: &Release) -> Option<Finding> {
     let drift = Drift::look(docker, layout, release).await.filter(|drift| !drift.is_empty())?;
     let strict = job.environment.profile == Profile::Production && !job.options.accept_drift;
-    Some(drift.finding(release, strict && matches!(job.action, Action::Deploy | Action::Validate)))
+    Some(
+        drift.finding(
+            release,
+            strict && matches!(job.action, Action::Deploy | Action::Validate | Action::Plan),
+        ),
+    )
 }
 
 /// Images of kept releases that somebody took away: a rollback needs them.

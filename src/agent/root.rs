@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::attach::{Refusal, Served};
 use crate::host::layout::Layout;
-use crate::model::{ErrorKind, FailureReport, Job};
+use crate::model::{Action, ErrorKind, FailureReport, Job};
 use crate::preflight;
 use crate::text::harmless;
 
@@ -14,7 +14,8 @@ pub(super) fn check(job: &Job, layout: &Layout) -> Served {
     let failed = |code: &str, message: String, hint: String| {
         Err(Refusal::of(FailureReport::new(ErrorKind::ValidationError, code, message).hint(hint)))
     };
-    let foreign = preflight::of_another_user(layout.root()).filter(|_| job.action.changes());
+    let would_change = job.action.changes() || job.action == Action::Plan;
+    let foreign = preflight::of_another_user(layout.root()).filter(|_| would_change);
     if let Some(finding) = foreign {
         let message = format!("{}; nothing was touched", finding.message);
         return failed(&finding.rule, message, finding.hint.unwrap_or_default());

@@ -127,6 +127,14 @@ fn cache_directory() -> Result<PathBuf, StagingError> {
     beside.ok_or(StagingError::Write(error))
 }
 
+/// Returns a place in the agent's cache for what a job needs only while it looks; nothing is there yet.
+///
+/// # Errors
+/// There is no place that can be written.
+pub(super) fn scratch(job: &Job) -> Result<PathBuf, StagingError> {
+    Ok(cache_directory()?.join(format!("{}.docker", job.deployment_id)))
+}
+
 fn sweep(stage: &Path) {
     let Ok(listing) = fs::read_dir(stage) else { return };
     for entry in listing.flatten() {

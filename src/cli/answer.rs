@@ -11,7 +11,7 @@ use super::order::Wish;
 use super::surroundings::Surroundings;
 use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
-use crate::event::DeploymentResult;
+use crate::event::{DeploymentResult, PlanAnswer};
 use crate::model::{
     Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, Outcome,
     Overall, RecoverAnswer, RecoveredDeployment, ValidateAnswer,
@@ -87,7 +87,7 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
                     kept.iter_mut().for_each(|kept| kept.push(text.clone()))
                 }
                 Reply::Answer { answer } => {
-                    return Ok(show(&wish.action, &answer, output));
+                    return Ok(show(wish, &answer, output));
                 }
                 Reply::Line { text } if writeln!(std::io::stdout().lock(), "{text}").is_err() => {
                     return Ok(Exit::Done);
@@ -114,7 +114,8 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
 }
 
 /// Prints an answer; its exit code says what it means.
-fn show(action: &Action, answer: &Value, output: Output) -> Exit {
+fn show(wish: &Wish, answer: &Value, output: Output) -> Exit {
+    let action = &wish.action;
     let table = match action {
         Action::Health => typed(answer).map(|found| human::health(&found, None)),
         Action::Status => typed(answer).map(|found| human::status(&found, None)),

@@ -207,6 +207,9 @@ pub(super) struct DeployArgs {
     /// Version of the app; also VERSION and IMAGE_TAG for the compose file [default: git describe]
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
+    /// Only say what would change, and why: exit 10 when something would, 0 when nothing would, 3 when it would be refused
+    #[arg(long, env = "FFE_DEPLOY_PLAN", hide_env_values = true)]
+    pub plan: bool,
     /// Build images without cache
     #[arg(long, env = "FFE_DEPLOY_NO_CACHE", hide_env_values = true)]
     pub no_cache: bool,

@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "docs/action.md",
     "docs/architecture.md",

@@ -11,6 +11,7 @@ use super::github::{Front, Github};
 use super::line::Line;
 use super::order::Wish;
 use super::own::{self, Own};
+use super::planned;
 use super::signals::Signals;
 use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
@@ -334,6 +335,10 @@ impl Drive {
                         }
                         return Err(own::refused(&findings));
                     }
+                    Reply::Answer { answer } if self.wish.action == Action::Plan => {
+                        let own = self.found.iter().cloned().chain(order).collect();
+                        return planned::judge(answer, own);
+                    }
                     Reply::Answer { answer } => {
                         let own = self.found.iter().cloned().chain(order).collect();
                         return Ok(Agreed::Answered(answer::with_findings(answer, own)));
@@ -432,6 +437,9 @@ impl Drive {
         if self.looks_on() {
             answer::nothing_to_follow(&answer, output);
             return (Exit::Done, None);
+        }
+        if self.wish.action == Action::Plan {
+            return (self.planned(answer), None);
         }
         let typed = serde_json::from_value::<ValidateAnswer>(answer.clone());
         let (passed, recovered) = match (&self.wish.action, typed) {

@@ -14,6 +14,7 @@ mod hooks;
 mod line;
 mod order;
 mod own;
+mod planned;
 mod sarif;
 mod schema;
 mod shown;
@@ -121,7 +122,7 @@ async fn run(verb: Verb) -> Exit {
             Wish::look(&args.target, if args.follow { Action::Follow } else { Action::Status })
         }
         Verb::Health(args) => Wish::look(&args, Action::Health),
-        Verb::History(args) => Wish::look(&args, Action::History),
+        Verb::History(args) => Wish::history(&args),
         Verb::Logs(args) => {
             let query = LogQuery { service: args.service.clone(), tail: args.tail, follow: args.follow };
             let target = TargetArgs { environment: args.environment, reach: args.reach };
@@ -137,7 +138,7 @@ async fn run(verb: Verb) -> Exit {
     if wish.reach.config.log.output == Output::Sarif && wish.action != Action::Validate {
         return no_findings(wish.action.verb());
     }
-    if wish.action.changes() || matches!(wish.action, Action::Validate | Action::Follow) {
+    if wish.action.changes() || wish.action.only_checks() || wish.action == Action::Follow {
         drive::drive(wish).await
     } else {
         answer::look(wish).await

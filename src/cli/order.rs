@@ -81,7 +81,8 @@ impl Wish {
         let waiting = waiting(args.operate.wait.wait_for_lease);
         let options = Options { no_cache, skip_backup, adopt, accept_drift, ..waiting };
         let (version, skip_tests) = (args.version.clone(), args.skip_tests);
-        Self { version, allow_older, skip_tests, options, ..Self::operate(&args.operate, Action::Deploy) }
+        let action = if args.plan { Action::Plan } else { Action::Deploy };
+        Self { version, allow_older, skip_tests, options, ..Self::operate(&args.operate, action) }
     }
 
     /// The wish of `validate`.

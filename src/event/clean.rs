@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{DeploymentResult, Event, EventKind, ImageChange};
+use super::{DeploymentResult, Event, EventKind, ImageChange, Plan};
 use crate::model::{CheckResult, FailureReport, Finding, HookResult};
 use crate::text::{Redactor, harmless, harmless_lines};
 
@@ -105,6 +105,7 @@ impl<'a> Cleaner<'a> {
                     .into_iter()
                     .for_each(|names| self.lines(names));
             }
+            EventKind::PlanMade { plan } => self.plan(plan),
             EventKind::ImageReady { service, image, image_id, size_bytes: _, digest, how: _ } => {
                 self.each_line([service, image, image_id]);
                 self.each_line(digest);
@@ -174,6 +175,48 @@ impl<'a> Cleaner<'a> {
         result.hooks.iter_mut().for_each(|hook| self.hook(hook));
         self.names(&mut result.services, |_, _| {});
         self.names(&mut result.urls, Self::line);
+    }
+
+    fn plan(self, plan: &mut Plan) {
+        let Plan {
+            changes: _,
+            version,
+            previous_version,
+            previous_release,
+            services,
+            images,
+            files,
+            backup,
+            checks,
+            notes,
+        } = plan;
+        self.line(version);
+        self.each_line(previous_version.iter_mut().chain(previous_release));
+        services.truncate(MOST_ITEMS);
+        for service in services {
+            self.line(&mut service.service);
+            service.reasons.iter_mut().for_each(|reason| self.lines(&mut reason.names));
+        }
+        images.truncate(MOST_ITEMS);
+        for image in images {
+            self.line(&mut image.image);
+            self.lines(&mut image.services);
+            self.each_line(image.image_id.iter_mut().chain(&mut image.note));
+        }
+        [&mut files.added, &mut files.removed].into_iter().for_each(|names| self.lines(names));
+        files.changed.truncate(MOST_ITEMS);
+        for file in &mut files.changed {
+            self.line(&mut file.path);
+            file.diff.iter_mut().for_each(|diff| self.text(diff));
+            self.each_line(&mut file.note);
+        }
+        self.lines(&mut backup.includes);
+        self.each_line(backup.directory.iter_mut().chain(&mut backup.reason));
+        checks.truncate(MOST_ITEMS);
+        for check in checks {
+            self.each_line([&mut check.check, &mut check.asked].into_iter().chain(&mut check.skipped));
+        }
+        self.lines(notes);
     }
 
     fn images(self, images: &mut Vec<ImageChange>) {

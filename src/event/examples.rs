@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{
-    DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, ImageName, Origin, SCHEMA,
-    ServiceChange, Span, SpanStatus,
+    DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, ImageName, Origin, Plan,
+    PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedImage, PlannedService, Reason, SCHEMA,
+    ServiceChange, Span, SpanStatus, Why,
 };
 use crate::model::{
     CheckResult, ErrorKind, FailureReport, Finding, HealthReport, HookKind, HookOutcome, HookResult, Outcome,
@@ -117,6 +118,68 @@ fn start() -> Vec<(Origin, Stage, EventKind)> {
     ]
 }
 
+/// A plan with something of each kind.
+pub(crate) fn plan() -> Plan {
+    let reason = |why, name: &str| Reason { why, names: vec![name.into()] };
+    let service = |service: &str, change, reasons| PlannedService {
+        service: service.into(),
+        change,
+        reasons,
+        if_image_differs: false,
+    };
+    let diff = "@@ -1 +1 @@\n-listen: 8000\n+listen: 8080";
+    Plan {
+        changes: true,
+        version: "1.2.0".into(),
+        previous_version: Some("1.1.0".into()),
+        previous_release: Some("deploy-20261120120000-7c9e6679".into()),
+        services: vec![
+            service(
+                "backend",
+                ServiceChange::Recreated,
+                vec![
+                    reason(Why::Image, "ghcr.io/three-rivers-tech/shop-backend:1.4.0"),
+                    reason(Why::Environment, "LOG_LEVEL"),
+                ],
+            ),
+            service("db", ServiceChange::Unchanged, vec![]),
+        ],
+        images: vec![PlannedImage {
+            image: "ghcr.io/three-rivers-tech/shop-backend:1.4.0".into(),
+            services: vec!["backend".into()],
+            how: ImageHow::Pulled,
+            is_base: false,
+            image_id: Some("sha256:9f86d081884c7d65".into()),
+            size_bytes: Some(52_300_000),
+            note: None,
+        }],
+        files: PlannedFiles {
+            added_count: 1,
+            changed_count: 1,
+            removed_count: 0,
+            added: vec!["config/new.yaml".into()],
+            changed: vec![PlannedFile {
+                path: "config/shop.yaml".into(),
+                diff: Some(diff.into()),
+                note: None,
+            }],
+            removed: vec![],
+        },
+        backup: PlannedBackup {
+            directory: Some("/srv/shop/production/backups".into()),
+            includes: vec!["data".into(), "volume db".into()],
+            reason: None,
+        },
+        checks: vec![PlannedCheck {
+            check: "backend".into(),
+            asked: "GET http://localhost:8000/health".into(),
+            optional: false,
+            skipped: None,
+        }],
+        notes: vec!["deploy-20261121063900-0c0ffee0 is under way".into()],
+    }
+}
+
 fn switch() -> Vec<(Origin, Stage, EventKind)> {
     use Origin::Agent;
     vec![
@@ -168,6 +231,7 @@ fn switch() -> Vec<(Origin, Stage, EventKind)> {
         ),
         (Agent, Stage::BackingUp, EventKind::HookFinished { result: hook() }),
         (Agent, Stage::Deploying, compared()),
+        (Origin::Runner, Stage::Complete, EventKind::PlanMade { plan: Box::new(plan()) }),
         (
             Agent,
             Stage::Deploying,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DeploymentResult;
+use super::{DeploymentResult, Plan};
 use crate::model::{
     ErrorKind, FailureReport, Finding, HookKind, HookResult, Outcome, Particular, Place, Severity, Silenced,
     StageOutcome, Verdict,
@@ -104,6 +104,11 @@ pub enum EventKind {
         images: Vec<ImageChange>,
         /// Files of the project that are otherwise.
         files: FileChanges,
+    },
+    /// It was found out what a deploy would change; nothing was touched.
+    PlanMade {
+        /// All of it.
+        plan: Box<Plan>,
     },
     /// An image is there, pulled or built.
     ImageReady {

@@ -17,6 +17,7 @@ mod emitter;
 pub(crate) mod examples;
 mod foreign;
 mod kind;
+mod plan;
 mod result;
 mod schema;
 mod words;
@@ -25,6 +26,10 @@ pub use clean::Cleaner;
 pub use emitter::{Context, Emitter, Here, Sink};
 pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, FileChanges, ImageChange, ImageHow, ImageName, ServiceChange, Span, SpanStatus};
+pub use plan::{
+    Plan, PlanAnswer, PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedImage, PlannedService,
+    Reason, Texts, Why,
+};
 pub use result::DeploymentResult;
 pub use schema::schema;
 pub use words::level_of;

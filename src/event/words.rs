@@ -14,6 +14,7 @@ impl EventKind {
             | Self::StageStarted {}
             | Self::BundleReceived { .. }
             | Self::ReleaseCompared { .. }
+            | Self::PlanMade { .. }
             | Self::ImageReady { .. }
             | Self::BackupCreated { .. }
             | Self::Pruned { .. }
@@ -129,6 +130,21 @@ impl fmt::Display for EventKind {
                     images.len()
                 )
             }
+            Self::PlanMade { plan } => match plan.changes {
+                false => write!(out, "a deploy of {} would change nothing", plan.version),
+                true => {
+                    let count = |change| plan.count(change);
+                    write!(
+                        out,
+                        "a deploy of {} would create {} services, recreate {}, start {} and remove {}; nothing was touched",
+                        plan.version,
+                        count(ServiceChange::Created),
+                        count(ServiceChange::Recreated),
+                        count(ServiceChange::Started),
+                        count(ServiceChange::Removed)
+                    )
+                }
+            },
             Self::ImageReady { service, image, how, .. } => {
                 let word = match how {
                     ImageHow::Pulled => "was pulled",

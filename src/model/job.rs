@@ -109,6 +109,8 @@ pub enum Action {
     Recover,
     /// Every preflight check, nothing touched.
     Validate,
+    /// What a deploy would change, nothing touched.
+    Plan,
     /// Containers, health, the last deployment.
     Status,
     /// The events of what runs now, to its end.
@@ -143,6 +145,7 @@ impl Action {
             | Self::BackupPrune
             | Self::Recover => true,
             Self::Validate
+            | Self::Plan
             | Self::Status
             | Self::Follow
             | Self::Health
@@ -164,6 +167,7 @@ impl Action {
             | Self::BackupPrune
             | Self::Recover
             | Self::Validate
+            | Self::Plan
             | Self::Status
             | Self::Follow
             | Self::Health
@@ -171,6 +175,11 @@ impl Action {
             | Self::BackupList
             | Self::Logs(_) => false,
         }
+    }
+
+    /// Returns whether it is looked at as a deployment would be, and nothing is begun.
+    pub fn only_checks(&self) -> bool {
+        matches!(self, Self::Validate | Self::Plan)
     }
 
     /// Returns whether the history keeps a record of it: what brings another release live, or tries to.
@@ -200,6 +209,7 @@ impl Action {
             Self::Backup => "backup",
             Self::Recover => "recover",
             Self::Validate => "validate",
+            Self::Plan => "deploy --plan",
             Self::Status | Self::Follow => "status",
             Self::Health => "health",
             Self::History => "history",

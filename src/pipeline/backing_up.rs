@@ -6,7 +6,7 @@ use super::run::{Ending, Run};
 use super::stop::Stop;
 use crate::backup::{self, Request, VolumeSource};
 use crate::event::EventKind;
-use crate::executor::compose::Site;
+use crate::executor::compose::{ComposeExecutor, Site};
 use crate::here;
 use crate::model::compose::{ComposeModel, MountKind};
 use crate::model::{ArchiveFormat, ContainerFacts, ContainerState, Outcome, Stage};
@@ -27,7 +27,7 @@ impl Run {
         let default = || backup::default_paths(&environment.placement, &environment.name);
         let paths = spec.paths.clone().unwrap_or_else(default);
         let containers = self.executor.containers(&site.project).await?;
-        let volumes = self.volumes(model, &containers, spec.volumes.as_deref()).await?;
+        let volumes = volumes(&self.executor, model, &containers, spec.volumes.as_deref()).await?;
         let request = Request {
             app: &self.job.app.name,
             environment: &environment.name,
@@ -64,35 +64,6 @@ impl Run {
         Ok(Some(path))
     }
 
-    /// Returns the volumes to save that exist: those that are named, else all of the model on a root.
-    async fn volumes(
-        &self,
-        model: &ComposeModel,
-        containers: &[ContainerFacts],
-        named: Option<&[String]>,
-    ) -> Result<Vec<VolumeSource>, Stop> {
-        let keys: Vec<String> = match named {
-            Some(named) => named.to_vec(),
-            None if self.layout.in_place().is_some() => Vec::new(),
-            None => model.volumes.keys().cloned().collect(),
-        };
-        let users = users_of_volumes(model);
-        let mut found = Vec::new();
-        for key in keys {
-            let definition = model.volumes.get(&key).and_then(|volume| volume.name.clone());
-            let name = definition.unwrap_or_else(|| key.clone());
-            if self.executor.docker.volume(&name).await.map_err(|error| error.report())?.is_none() {
-                continue;
-            }
-            let users = users.get(&key).cloned().unwrap_or_default();
-            let mut mine = containers.iter().filter(|container| users.contains(&container.service));
-            let image_hint = mine.clone().next().map(|container| container.image_id.clone());
-            let in_use = mine.any(|container| container.state == ContainerState::Running);
-            found.push(VolumeSource { key, name, image_hint, in_use });
-        }
-        Ok(found)
-    }
-
     /// The verb `backup`: takes one now.
     pub async fn backup_now(&self, site: &Site, model: &ComposeModel) -> Ending {
         let taken = self
@@ -126,6 +97,38 @@ impl Run {
             Err(stop) => self.aborted(&stop),
         }
     }
+}
+
+/// Returns the volumes to save that exist: those that are named, else all of the model on a root.
+///
+/// # Errors
+/// The engine does not answer.
+pub(super) async fn volumes(
+    executor: &ComposeExecutor,
+    model: &ComposeModel,
+    containers: &[ContainerFacts],
+    named: Option<&[String]>,
+) -> Result<Vec<VolumeSource>, Stop> {
+    let keys: Vec<String> = match named {
+        Some(named) => named.to_vec(),
+        None if executor.layout.in_place().is_some() => Vec::new(),
+        None => model.volumes.keys().cloned().collect(),
+    };
+    let users = users_of_volumes(model);
+    let mut found = Vec::new();
+    for key in keys {
+        let definition = model.volumes.get(&key).and_then(|volume| volume.name.clone());
+        let name = definition.unwrap_or_else(|| key.clone());
+        if executor.docker.volume(&name).await.map_err(|error| error.report())?.is_none() {
+            continue;
+        }
+        let users = users.get(&key).cloned().unwrap_or_default();
+        let mut mine = containers.iter().filter(|container| users.contains(&container.service));
+        let image_hint = mine.clone().next().map(|container| container.image_id.clone());
+        let in_use = mine.any(|container| container.state == ContainerState::Running);
+        found.push(VolumeSource { key, name, image_hint, in_use });
+    }
+    Ok(found)
 }
 
 /// Returns the services that mount each volume.

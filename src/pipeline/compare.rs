@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::run::Run;
 use crate::event::{EventKind, FileChanges, ImageChange, ImageName};
 use crate::here;
-use crate::model::{PinnedImage, Release};
+use crate::model::{EntryKind, PinnedImage, Release};
 
 /// Most files of one kind that are named.
 const NAMED: usize = 100;
@@ -20,7 +20,7 @@ impl Run {
             release: release.id.to_string(),
             previous_release: before.map(|before| before.id.to_string()),
             images: images(before.map(|before| &before.images), &release.images),
-            files: files(before, release),
+            files: files(before, &release.files),
         };
         self.emitter.emit(here!(), compared);
     }
@@ -50,10 +50,10 @@ fn name(image: &PinnedImage) -> ImageName {
     }
 }
 
-fn files(before: Option<&Release>, after: &Release) -> FileChanges {
+/// Files that come, change and go.
+pub(super) fn files(before: Option<&Release>, after: &BTreeMap<String, EntryKind>) -> FileChanges {
     let none = BTreeMap::new();
     let before = before.map_or(&none, |before| &before.files);
-    let after = &after.files;
     let in_both = |path: &&String| before.contains_key(*path);
     let added: Vec<_> = after.keys().filter(|path| !in_both(path)).collect();
     let changed: Vec<_> =
@@ -114,14 +114,14 @@ mod tests {
     fn files_are_compared_by_what_is_in_them_and_counted_beyond_those_that_are_named() {
         let before = release(&[("same", "a"), ("other", "b"), ("gone", "c")]);
         let after = release(&[("same", "a"), ("other", "x"), ("new", "d")]);
-        let told = files(Some(&before), &after);
+        let told = files(Some(&before), &after.files);
         assert_eq!(
             (told.added, told.changed, told.removed),
             (vec!["new".to_owned()], vec!["other".to_owned()], vec!["gone".to_owned()])
         );
         let many: Vec<(String, &str)> = (0..300).map(|number| (format!("f{number}"), "x")).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|(name, text)| (name.as_str(), *text)).collect();
-        let told = files(None, &release(&many));
+        let told = files(None, &release(&many).files);
         assert_eq!((told.added_count, told.added.len()), (300, NAMED));
     }
 }

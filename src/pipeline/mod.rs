@@ -15,6 +15,7 @@ mod drift;
 mod hooks;
 pub mod journal;
 mod operate;
+pub mod plan;
 mod prepare;
 mod recovery;
 mod room;

@@ -33,7 +33,7 @@ pub struct Ready {
 type Images = (BTreeMap<String, PinnedImage>, BTreeMap<String, String>);
 
 /// A release in the making.
-struct Candidate {
+pub(super) struct Candidate {
     id: ReleaseId,
     home: PathBuf,
     site: Site,
@@ -91,7 +91,7 @@ impl Run {
         self.before_the_switch(HookKind::PreBuild, &footing).await
     }
 
-    fn work<'a>(
+    pub(super) fn work<'a>(
         &'a self,
         candidate: &'a Candidate,
         current: Option<&'a Release>,
@@ -111,7 +111,7 @@ impl Run {
         }
     }
 
-    async fn set_up(&self, staged: &Path, project: &str) -> Result<Done<Candidate>, Stop> {
+    pub(super) async fn set_up(&self, staged: &Path, project: &str) -> Result<Done<Candidate>, Stop> {
         let id = ReleaseId::from(&self.job.deployment_id);
         let host_file = self.layout.host_env_file(&self.job.environment.name);
         let host_file = self.layout.in_place().is_none().then_some(host_file.as_path());
@@ -234,7 +234,34 @@ impl Run {
         missing.filter_map(|path| mounts::relative(path.to_str()?, project_dir)).collect()
     }
 
-    async fn pull(&self, work: &ImageWork<'_>) -> Result<Done<()>, Stop> {
+    /// Gives what was made to the users as which its services run. What belongs to an image that is not built yet is left
+    /// to the deploy that builds it: only then its user is known.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(super) async fn give_what_was_made(&self, candidate: &Candidate) -> Result<(), Stop> {
+        let (model, project) = (&candidate.model, candidate.site.project_dir.as_path());
+        let mut users = BTreeMap::new();
+        for (name, service) in model.services.iter().filter(|(_, service)| service.build.is_none()) {
+            let Some(image) = &service.image else { continue };
+            let facts = self.executor.docker.image(image).await.map_err(ExecutorError::from)?;
+            users.extend(facts.map(|facts| (name.clone(), facts.user)));
+        }
+        self.executor.give_made(&candidate.made, model, project, &users);
+        let is_unknown = |service: &str| {
+            !users.contains_key(service)
+                && model.services.get(service).is_some_and(|service| service.user.is_none())
+        };
+        for path in candidate.made.iter().rev() {
+            if mounts::service_of(path, model, project).is_some_and(is_unknown) {
+                let made = self.layout.shared().join(path);
+                atomic::remove_tree(&made).map_err(atomic::WriteError::at(&made))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn pull(&self, work: &ImageWork<'_>) -> Result<Done<()>, Stop> {
         let asked = self.executor.pull(work).await?;
         Ok(if asked == 0 { Done::Skipped((), "every image is on the host".into()) } else { Done::Did(()) })
     }

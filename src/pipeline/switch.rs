@@ -273,7 +273,7 @@ impl Run {
     }
 }
 
-fn unwell_services(containers: &[ContainerFacts]) -> Vec<String> {
+pub(super) fn unwell_services(containers: &[ContainerFacts]) -> Vec<String> {
     let unwell = |container: &&ContainerFacts| match container.state {
         ContainerState::Running => matches!(container.health, HealthState::Unhealthy | HealthState::Starting),
         ContainerState::Exited => container.exit_code != Some(0),

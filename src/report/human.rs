@@ -4,8 +4,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 
 use super::story::PrunedTold;
-use super::{summary, words};
-use crate::event::DeploymentResult;
+use super::{plan_words, summary, words};
+use crate::event::{DeploymentResult, Plan};
 use crate::model::{
     BackupListed, CheckAnswer, ConfigAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry,
     ListAnswer, StatusAnswer, Verdict,
@@ -124,6 +124,29 @@ pub fn backups(backups: &[BackupListed], width: Option<u16>) -> String {
     });
     let mut page = Page::default();
     page.table(width, &["ARCHIVE", "TAKEN", "SIZE", "HOLDS"], rows);
+    page.end()
+}
+
+/// Returns the plan of a deploy: what would become of each service, and why.
+pub fn plan(plan: &Plan, width: Option<u16>) -> String {
+    let before = plan.previous_version.as_ref().map(|before| format!(" (now: {before})"));
+    let says = if plan.changes { "would change this" } else { "would change nothing" };
+    let mut page = Page::new(format!("a deploy of {}{} {says}", plan.version, before.unwrap_or_default()));
+    page.table(width, &["SERVICE", "WOULD BE", "BECAUSE OF"], plan_words::services(plan));
+    page.table(width, &["IMAGE", "WOULD BE", "SIZE", "FOR"], plan_words::images(plan));
+    page.table(width, &["FILE", "WOULD BE"], plan_words::files(plan));
+    for file in &plan.files.changed {
+        let Some(diff) = &file.diff else { continue };
+        page.paragraph("", &format!("\n{}", file.path));
+        page.paragraph("  ", diff);
+    }
+    if plan.changes {
+        page.paragraph("\n", &format!("backup: {}", plan_words::backup(&plan.backup)));
+    }
+    page.table(width, &["CHECK", "WOULD ASK"], plan_words::checks(plan));
+    for note in &plan.notes {
+        page.paragraph("! ", note);
+    }
     page.end()
 }
 
@@ -389,6 +412,23 @@ backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection re
         assert_eq!(status(&answer(), None), expected);
         let narrow = status(&answer(), Some(60));
         assert!(narrow.lines().skip_while(|line| !line.is_empty()).all(|line| line.chars().count() <= 60));
+    }
+
+    #[test]
+    fn a_plan_says_what_would_become_of_each_service_and_why() {
+        let text = plan(&crate::event::examples::plan(), None);
+        for part in [
+            "a deploy of 1.2.0 (now: 1.1.0) would change this\n",
+            "backend  recreated  image ghcr.io/three-rivers-tech/shop-backend:1.4.0; environment LOG_LEVEL\n",
+            "db       unchanged\n",
+            "config/shop.yaml\n  @@ -1 +1 @@\n  -listen: 8000\n  +listen: 8080\n",
+            "backup: data, volume db → /srv/shop/production/backups\n",
+            "! deploy-20261121063900-0c0ffee0 is under way\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let same = Plan { version: "1".into(), ..Plan::default() };
+        assert_eq!(plan(&same, None), "a deploy of 1 would change nothing\n");
     }
 
     #[test]

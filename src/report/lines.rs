@@ -93,7 +93,7 @@ impl Narrator {
                 let sent = words::size(*sent_bytes);
                 vec![Line::first(level, format!("  bundle: {files} files, {sent_files} sent ({sent})"))]
             }
-            EventKind::ReleaseCompared { .. } => Vec::new(),
+            EventKind::ReleaseCompared { .. } | EventKind::PlanMade { .. } => Vec::new(),
             EventKind::ImageReady { service, image, size_bytes, how, digest, image_id: _ } => {
                 let text = image_text(service, image, *size_bytes, *how);
                 let short = digest.as_ref().filter(|digest| !image.contains(digest.as_str()));

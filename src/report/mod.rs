@@ -18,6 +18,7 @@ pub(crate) mod hostile;
 pub mod human;
 pub mod json;
 mod lines;
+mod plan_words;
 mod rotating;
 pub mod sarif;
 pub mod slack;

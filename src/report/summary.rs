@@ -19,6 +19,7 @@ pub fn headline(result: &DeploymentResult) -> String {
 /// Returns what the end means for what runs.
 pub(super) fn meaning(result: &DeploymentResult) -> &'static str {
     match (result.status, result.changed) {
+        (Status::Success, _) if result.outcome == Outcome::Planned => words::meaning(result.outcome),
         (Status::Success, changed) => words::achieved(&result.verb, changed),
         _ if stays(result) => "the release is live and healthy, but a hook that comes after it failed",
         _ => words::meaning(result.outcome),

@@ -47,6 +47,7 @@ pub fn achieved(verb: &str, changed: bool) -> &'static str {
         ("build", _) => "the images are built; nothing was started",
         ("backup", _) => "the backup is taken and was read back",
         ("validate", _) => "every check passed; nothing was touched",
+        ("deploy --plan", _) => "a deploy would change nothing; nothing was touched",
         ("recover", true) => "the deployment that was left unfinished is ended",
         ("recover", false) => "there was nothing to recover",
         (_, false) => "it already ran and is healthy; nothing was changed",

@@ -43,17 +43,17 @@ pub struct ImageWork<'a> {
 
 impl ImageWork<'_> {
     /// Returns whether a service's image is built here.
-    fn is_built(&self, service: &Service) -> bool {
+    pub(super) fn is_built(&self, service: &Service) -> bool {
         service.build.is_some() && self.build == BuildMode::Host
     }
 
     /// Returns the name that Compose gives to a service's image.
-    fn reference(&self, name: &str, service: &Service) -> String {
+    pub(super) fn reference(&self, name: &str, service: &Service) -> String {
         service.image.clone().unwrap_or_else(|| format!("{}-{name}", self.site.project))
     }
 
     /// Returns the image that a service shall have: what the runner pushed, under its digest, whatever its tag says by now.
-    fn wanted(&self, name: &str, service: &Service) -> String {
+    pub(super) fn wanted(&self, name: &str, service: &Service) -> String {
         self.built.get(name).cloned().unwrap_or_else(|| self.reference(name, service))
     }
 
@@ -92,7 +92,7 @@ impl ComposeExecutor {
 
     /// Returns whether a registry is asked for this image (DESIGN section 6): always, unless its reference has no
     /// registry path; then when it is absent, or when the compose file's line changed.
-    async fn must_ask(
+    pub(super) async fn must_ask(
         &self,
         work: &ImageWork<'_>,
         name: &str,
@@ -172,7 +172,7 @@ impl ComposeExecutor {
     }
 
     /// Returns the `FROM` images of what is built, with one service that needs each.
-    fn bases(&self, work: &ImageWork<'_>) -> Vec<(String, String)> {
+    pub(super) fn bases(&self, work: &ImageWork<'_>) -> Vec<(String, String)> {
         let mut bases = Vec::new();
         for (name, service) in work.model.services.iter().filter(|(_, service)| work.is_built(service)) {
             let Some(path) = service.build.as_ref().and_then(crate::model::compose::Build::dockerfile_path)
@@ -199,14 +199,7 @@ impl ComposeExecutor {
             let id = self.docker.image(&base).await?.map_or_else(String::new, |facts| facts.id);
             ids.insert(base, id);
         }
-        let mut inputs = BTreeMap::new();
-        for (name, build) in work.model.built().filter(|_| work.build == BuildMode::Host) {
-            let raw =
-                work.model.raw.pointer(&format!("/services/{}/build", pointer(name))).unwrap_or(&Value::Null);
-            let digest = super::digest::of_build(build, raw, &work.site.project_dir, work.bundle, &ids);
-            inputs.insert(name.to_owned(), digest);
-        }
-        Ok(inputs)
+        Ok(inputs_of(work, &ids))
     }
 
     /// Builds what changed since the current release. Returns the services that were built.
@@ -266,7 +259,7 @@ impl ComposeExecutor {
     }
 
     /// Returns the image of the current release, when the same inputs made it and it is still there.
-    async fn reusable(
+    pub(super) async fn reusable(
         &self,
         work: &ImageWork<'_>,
         name: &str,
@@ -327,9 +320,7 @@ impl ComposeExecutor {
         facts: &ImageFacts,
         built: bool,
     ) -> Result<PinnedImage, ExecutorError> {
-        let hex = facts.id.trim_start_matches("sha256:");
-        let short = hex.get(..12).unwrap_or(hex);
-        let pin = format!("{}{}:{short}", pin_prefix(project), path_part(service));
+        let pin = pin_of(project, service, &facts.id);
         if self.docker.image(&pin).await?.is_none_or(|found| found.id != facts.id) {
             self.quietly(&Change::Tag { image: &facts.id, tag: &pin })
                 .await
@@ -384,6 +375,17 @@ impl ComposeExecutor {
     }
 }
 
+/// Returns the digest of each built service's inputs, with these ids of the images that they start from.
+pub(super) fn inputs_of(work: &ImageWork<'_>, bases: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let digest = |(name, build): (&str, _)| {
+        let raw =
+            work.model.raw.pointer(&format!("/services/{}/build", pointer(name))).unwrap_or(&Value::Null);
+        let digest = super::digest::of_build(build, raw, &work.site.project_dir, work.bundle, bases);
+        (name.to_owned(), digest)
+    };
+    work.model.built().filter(|_| work.build == BuildMode::Host).map(digest).collect()
+}
+
 /// A JSON pointer's escape (RFC 6901).
 fn pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
@@ -392,6 +394,13 @@ fn pointer(key: &str) -> String {
 /// Returns how our tags for a project begin. Projects that differ only in separators share it.
 pub(crate) fn pin_prefix(project: &str) -> String {
     format!("ffe-deploy/{}/", path_part(project))
+}
+
+/// Returns our tag for an image of a service.
+pub(super) fn pin_of(project: &str, service: &str, id: &str) -> String {
+    let hex = id.trim_start_matches("sha256:");
+    let short = hex.get(..12).unwrap_or(hex);
+    format!("{}{}:{short}", pin_prefix(project), path_part(service))
 }
 
 /// A part of a repository's name: lower case, and no run of separators (OCI distribution specification).

@@ -4,13 +4,16 @@
 
 pub mod digest;
 pub mod drift;
+pub mod forecast;
 pub(crate) mod images;
 pub mod kept_images;
+mod manifest;
 pub mod mounts;
 mod orders;
 pub mod place;
 pub mod project;
 mod pull;
+pub mod rehearse;
 mod remedy;
 mod scene;
 
@@ -19,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use images::ImageWork;
 pub use orders::build_orders;
-pub use scene::{Outline, Scene, of_current, outline};
+pub use scene::{EnvFilePaths, Outline, Scene, ShownEnvFiles, of_current, outline};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
 use crate::executor::registry::Refused;

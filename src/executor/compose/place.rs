@@ -349,15 +349,19 @@ impl ComposeExecutor {
     /// # Errors
     /// They cannot be written.
     pub fn seal(&self, home: &Path, release: &Release, override_file: &Value) -> Result<(), ExecutorError> {
-        let text = serde_json::to_string_pretty(override_file).unwrap_or_default();
-        // Env files of a release in place stand in for the project's, which may be gone when it is put back. Composes
-        // before 2.24 add them to those instead.
-        let text = text.replace("\"env_file\": [", "\"env_file\": !override [");
-        atomic::write(&home.join("override.yml"), text.as_bytes(), 0o600)?;
+        atomic::write(&home.join("override.yml"), override_text(override_file).as_bytes(), 0o600)?;
         let text = serde_json::to_vec_pretty(release).unwrap_or_default();
         atomic::write(&home.join("release.json"), &text, 0o600)?;
         Ok(())
     }
+}
+
+/// Returns the override as Compose reads it.
+pub(super) fn override_text(override_file: &Value) -> String {
+    let text = serde_json::to_string_pretty(override_file).unwrap_or_default();
+    // Env files of a release in place stand in for the project's, which may be gone when it is put back. Composes
+    // before 2.24 add them to those instead.
+    text.replace("\"env_file\": [", "\"env_file\": !override [")
 }
 
 /// Returns the numeric user of a service's image, as far as a number says it.

@@ -1,6 +1,9 @@
 //! What a verb looks at: the current release, or the project as it lies when nothing of ours runs yet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::place::{self, ServiceEnvFile, ServiceEnvFiles};
 use super::{ExecutorError, Site, project};
@@ -91,11 +94,47 @@ impl Outline {
         &self,
         compose: &Compose,
     ) -> Result<Result<ComposeModel, ComposeError>, ExecutorError> {
-        let links = link_env_files(&self.env_files.kept, &self.site.project_dir)?;
+        let links = self.show_env_files()?;
         let model = compose.config(&self.site.call(), &self.variables.redactor()).await;
         // Whoever makes a release of this directory puts files there that last.
         drop(links);
         Ok(model)
+    }
+
+    /// Shows Compose the env files that lie nowhere in the project, as long as the returned value lives.
+    ///
+    /// # Errors
+    /// They cannot be shown.
+    pub fn show_env_files(&self) -> Result<ShownEnvFiles, ExecutorError> {
+        Ok(ShownEnvFiles { _links: link_env_files(&self.env_files.kept, &self.site.project_dir)? })
+    }
+
+    /// Returns the site with one more compose file, which is in memory only, as long as the returned file lives.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn site_with(&self, more: &Value) -> Result<(Site, MemoryFile), ExecutorError> {
+        let file = remember(place::override_text(more).as_bytes())?;
+        let mut site = self.site.clone();
+        site.files.push(file.path());
+        Ok((site, file))
+    }
+
+    /// Returns, in place, the env files of each service as its release would keep them, as long as the returned files
+    /// live.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn kept_env_files(&self) -> Result<(EnvFilePaths, Vec<MemoryFile>), ExecutorError> {
+        let kept = self.env_files.kept.iter().map(|file| remember(file.content.as_bytes()));
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
+        let path = |file: &Result<usize, String>| match file {
+            Ok(number) => super::mounts::escaped(&kept[*number].path()),
+            Err(written) => written.clone(),
+        };
+        let services = self.env_files.order.iter();
+        let paths = services.map(|(name, files)| (name.clone(), files.iter().map(path).collect())).collect();
+        Ok((paths, kept))
     }
 
     /// Returns the scene with a model that was read.
@@ -104,6 +143,14 @@ impl Outline {
         let missing_env_files = env_files.missing;
         Scene { site, model, variables, current: None, missing_env_files, _memory: Some(_memory) }
     }
+}
+
+/// Paths of env files by service, in its order.
+pub type EnvFilePaths = BTreeMap<String, Vec<String>>;
+
+/// Env files that are shown to Compose; gone with this value.
+pub struct ShownEnvFiles {
+    _links: Vec<MemoryLink>,
 }
 
 /// A symlink to bytes in memory; gone with this value.

@@ -14,6 +14,7 @@ mod groups;
 pub mod mask;
 mod outputs;
 mod page;
+mod plan;
 mod summary;
 
 pub use annotations::{Annotations, Sources, of_failure as annotations_of_failure};

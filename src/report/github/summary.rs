@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::page::Page;
-use super::{append, changes, facts};
+use super::{append, changes, facts, plan};
 use crate::event::{DeploymentResult, Event};
 use crate::report::{Muted, Notified, ReportError, Reporter, Story, summary};
 use crate::text::markdown_text;
@@ -82,6 +82,11 @@ fn page(story: &Story, room: usize) -> String {
         "validate" => {
             page.add(&facts::failures(story));
             page.add(&facts::findings(&story.findings));
+        }
+        "deploy --plan" => {
+            page.add(&facts::failures(story));
+            page.add(&story.plan.as_ref().map(plan::plan).unwrap_or_default());
+            page.add(&facts::warnings(story));
         }
         _ => add_run(&mut page, story, result),
     }

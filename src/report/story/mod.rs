@@ -11,7 +11,9 @@ mod told;
 use std::collections::BTreeMap;
 
 use super::Muted;
-use crate::event::{DeploymentResult, Event, EventKind, FileChanges, ImageChange, Level, ServiceChange};
+use crate::event::{
+    DeploymentResult, Event, EventKind, FileChanges, ImageChange, Level, Plan, ServiceChange,
+};
 use crate::model::{
     AppName, CheckResult, CorrelationId, DeploymentId, EnvironmentName, FailureReport, Finding, HookResult,
     Outcome, Severity, Stage, Status, Verdict,
@@ -60,6 +62,8 @@ pub struct Story {
     pub image_changes: Vec<ImageChange>,
     /// Files of the project that are otherwise than before.
     pub files: FileChanges,
+    /// What a deploy would change, when that was asked.
+    pub plan: Option<Plan>,
     /// Health checks that reached a verdict, in order; those of a rollback after those of the release that failed.
     pub checks: Vec<CheckTold>,
     /// The backup that was taken.
@@ -111,6 +115,7 @@ impl Story {
                 self.end = Some(End { is_final: *is_final, result: (**result).clone() });
             }
             EventKind::ReleaseCompared { .. }
+            | EventKind::PlanMade { .. }
             | EventKind::ImageReady { .. }
             | EventKind::CheckFinished { .. }
             | EventKind::BackupCreated { .. }
@@ -138,6 +143,7 @@ impl Story {
                 self.image_changes.clone_from(images);
                 self.files.clone_from(files);
             }
+            EventKind::PlanMade { plan } => self.plan = Some((**plan).clone()),
             EventKind::ImageReady { service, image, image_id, digest, size_bytes, how } => {
                 let (image, image_id, digest) = (image.clone(), image_id.clone(), digest.clone());
                 let told = ImageTold { image, image_id, digest, size_bytes: *size_bytes, how: *how };

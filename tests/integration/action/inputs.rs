@@ -35,6 +35,7 @@ fn each_input_reaches_the_program_and_only_once() {
     let special = [
         ("environment", "staging"),
         ("command", "rollback"),
+        ("plan", "false"),
         ("yes", "true"),
         ("no-cache", "True"),
         ("skip-tests", "TRUE"),
@@ -58,7 +59,7 @@ fn each_input_reaches_the_program_and_only_once() {
     assert_eq!(arguments(&ended), ["rollback", "staging", "--output", "--tail=3 and more"]);
     for (name, value) in &inputs {
         let reached = match *name {
-            "environment" | "command" | "args" | "binary" => continue,
+            "environment" | "command" | "args" | "binary" | "plan" => continue,
             "slack-webhook" => "SLACK_WEBHOOK".to_owned(),
             "github-token" => "GITHUB_TOKEN".to_owned(),
             name => format!("FFE_DEPLOY_{}", name.replace('-', "_").to_uppercase()),
@@ -98,6 +99,7 @@ fn a_command_has_its_words_and_list_has_no_environment() {
     let inputs = [("command", "logs"), ("environment", "prod"), ("args", "backend")];
     assert_eq!(arguments(&told(&inputs)), ["logs", "prod", "backend"]);
     assert_eq!(variable(&told(&[("adopt", "true")]), "FFE_DEPLOY_ADOPT"), Some("record"));
+    assert_eq!(variable(&told(&[("plan", "true")]), "FFE_DEPLOY_PLAN"), Some("true"));
 }
 
 #[test]

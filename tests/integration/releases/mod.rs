@@ -6,6 +6,7 @@ mod images;
 mod in_place;
 mod layout;
 mod order;
+mod plan;
 mod projects;
 mod prune;
 mod rollback;
