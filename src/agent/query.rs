@@ -15,8 +15,8 @@ use crate::host::lease;
 use crate::host::process::{self, Stream};
 use crate::model::{
     Action, BackupListed, ContainerFacts, ContainerStatus, CurrentRelease, ErrorKind, FailureReport,
-    HealthAnswer, HealthReport, HistoryEntry, Job, LastDeployment, LeaseHolder, LogQuery, Stage,
-    StatusAnswer, Unfinished,
+    HealthAnswer, HealthReport, HistoryEntry, HistoryStats, Job, LastDeployment, LeaseHolder, LogQuery,
+    Stage, StatusAnswer, Unfinished,
 };
 use crate::pipeline::journal::{self, Phase};
 use crate::text::harmless;
@@ -30,6 +30,7 @@ const MOST_RECORDS: usize = 200;
 /// Docker or Compose is not there, or there is nothing to look at.
 pub(super) async fn answer(job: &Job, layout: &Layout) -> Result<(), Refusal> {
     let answer = match &job.action {
+        Action::History if job.options.stats => to_json(&stats(job, layout)),
         Action::History => to_json(&records(job, layout)),
         Action::BackupList => to_json(&backups(job, layout)?),
         Action::Health => to_json(&health_answer(job, layout).await?),
@@ -48,6 +49,10 @@ fn records(job: &Job, layout: &Layout) -> Vec<HistoryEntry> {
     let mut entries = history::read_all(&layout.history(), &job.app.name, &job.environment.name);
     entries.truncate(MOST_RECORDS);
     entries
+}
+
+fn stats(job: &Job, layout: &Layout) -> HistoryStats {
+    HistoryStats::of(&history::read_all(&layout.history(), &job.app.name, &job.environment.name))
 }
 
 /// Returns the last deployment that the history knows.

@@ -119,6 +119,7 @@ fn show(wish: &Wish, answer: &Value, output: Output) -> Exit {
     let table = match action {
         Action::Health => typed(answer).map(|found| human::health(&found, None)),
         Action::Status => typed(answer).map(|found| human::status(&found, None)),
+        Action::History if wish.options.stats => typed(answer).map(|found| human::stats(&found, None)),
         Action::History => typed::<Vec<_>>(answer).map(|found| human::history(&found, None)),
         Action::BackupList => typed::<Vec<_>>(answer).map(|found| human::backups(&found, None)),
         _ => None,

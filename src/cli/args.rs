@@ -53,7 +53,7 @@ pub(super) enum Verb {
     /// List the apps and environments of the configuration
     List(ConfigArgs),
     /// List earlier deployments, newest first
-    History(TargetArgs),
+    History(HistoryArgs),
     /// Print the last log lines of one service or of all
     Logs(LogsArgs),
     /// Start the services, verified

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
-use super::args::{AcceptArgs, BuildArgs, DeployArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs};
+use super::args::{
+    AcceptArgs, BuildArgs, DeployArgs, HistoryArgs, OperateArgs, ReachArgs, TargetArgs, ValidateArgs,
+};
 use super::fetch::fetch;
 use super::surroundings::Surroundings;
 use crate::config::{self, ConfigError, Inputs, Resolved};
@@ -63,6 +65,12 @@ impl Wish {
             skip_tests: false,
             options: Options::default(),
         }
+    }
+
+    /// The wish of `history`.
+    pub(super) fn history(args: &HistoryArgs) -> Self {
+        let options = Options { stats: args.stats, ..Options::default() };
+        Self { options, ..Self::look(&args.target, Action::History) }
     }
 
     /// A wish of an operator's verb.

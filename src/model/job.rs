@@ -307,6 +307,9 @@ pub struct Options {
     /// what it has begun.
     #[serde(default)]
     pub run_key: Option<String>,
+    /// Answer with the figures of the whole history, not with its youngest records.
+    #[serde(default)]
+    pub stats: bool,
     /// How long to wait for whoever holds the lease; absent: not at all.
     #[serde(default)]
     pub wait_for_lease: Option<Duration>,

@@ -24,6 +24,7 @@ mod release;
 pub mod rules;
 mod shown;
 mod stage;
+mod stats;
 mod verdict;
 mod wall;
 
@@ -54,5 +55,6 @@ pub use registry::RegistryLogin;
 pub use release::{Adopted, PinnedImage, Release, ReleaseSource};
 pub use shown::{ConfigAnswer, ShownOrigin, ShownSetting, ShownVariable};
 pub use stage::{Stage, StageOutcome};
+pub use stats::{CheckStats, Durations, HistoryStats, MOST_COUNTED, Rollbacks};
 pub use verdict::{CheckResult, Finding, HealthReport, Overall, Place, Severity, Silenced, Verdict};
 pub use wall::wall;

@@ -7,8 +7,8 @@ use super::story::PrunedTold;
 use super::{plan_words, summary, words};
 use crate::event::{DeploymentResult, Plan};
 use crate::model::{
-    BackupListed, CheckAnswer, ConfigAnswer, ContainerState, HealthAnswer, HealthState, HistoryEntry,
-    ListAnswer, StatusAnswer, Verdict,
+    BackupListed, CheckAnswer, CheckStats, ConfigAnswer, ContainerState, Durations, HealthAnswer,
+    HealthState, HistoryEntry, HistoryStats, ListAnswer, Rollbacks, StatusAnswer, Verdict,
 };
 use crate::text::{harmless, harmless_lines};
 
@@ -109,6 +109,42 @@ pub fn history(entries: &[HistoryEntry], width: Option<u16>) -> String {
             page.paragraph("! ", &format!("{file} cannot be read: {unreadable}"));
         }
     }
+    page.end()
+}
+
+/// Returns the answer of `history --stats`.
+pub fn stats(stats: &HistoryStats, width: Option<u16>) -> String {
+    if stats.deployments == 0 {
+        return "no deployment is recorded\n".to_owned();
+    }
+    let percent = |part: Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.1} %", part * 100.0));
+    let seconds = |time: Option<f64>| {
+        let time = time.and_then(|time| std::time::Duration::try_from_secs_f64(time).ok());
+        time.map_or("-".to_owned(), words::duration)
+    };
+    let count = usize::try_from(stats.deployments).unwrap_or(usize::MAX);
+    let mut page = Page::new(words::count(count, "deployment"));
+    if let (Some(from), Some(to)) = (stats.from, stats.to) {
+        page.fact("from", &format!("{} to {}", time(from), time(to)));
+    }
+    page.fact("succeeded", &format!("{}  ({})", stats.succeeded, percent(stats.success_rate)));
+    page.fact("failed", &format!("{}  ({})", stats.failed, percent(stats.failure_rate)));
+    page.fact("cancelled", &stats.cancelled.to_string());
+    let Durations { median_seconds, p95_seconds, longest_seconds } = stats.duration;
+    let times = [median_seconds, p95_seconds, longest_seconds].map(seconds);
+    page.fact("took", &format!("median {}, 95 % within {}, longest {}", times[0], times[1], times[2]));
+    let Rollbacks { automatic, by_hand, per_deployment } = stats.rollbacks;
+    let often = percent(per_deployment);
+    page.fact("rollbacks", &format!("{automatic} by itself, {by_hand} by hand  ({often} of deployments)"));
+    let health = stats.healthy_last.map_or("-", |healthy| if healthy { "healthy" } else { "unhealthy" });
+    page.fact("last checks", health);
+    if stats.unreadable > 0 {
+        page.fact("unreadable", &stats.unreadable.to_string());
+    }
+    let row = |(name, check): (&String, &CheckStats)| {
+        vec![name.clone(), check.passed.to_string(), check.failed.to_string(), check.skipped.to_string()]
+    };
+    page.table(width, &["CHECK", "PASSED", "FAILED", "SKIPPED"], stats.checks.iter().map(row));
     page.end()
 }
 
