@@ -13,6 +13,7 @@ use crate::config;
 use crate::host::http;
 use crate::host::process::{self, Command};
 use crate::model::{Action, Finding, ReleaseId};
+use crate::report::diagnostics;
 
 /// Longest wait for git, which only reads what is there.
 const GIT: Duration = Duration::from_secs(10);
@@ -182,10 +183,14 @@ async fn compare(address: Url, token: &str) -> Result<Comparison, String> {
     let client = http::http_builder()
         .build()
         .map_err(|error| format!("cannot be asked: {}", http::in_words(&error)))?;
+    let (host, path) = (address.host_str().unwrap_or_default().to_owned(), address.path().to_owned());
     let request = client.get(address).bearer_auth(token).header("accept", "application/vnd.github+json");
     let request = request.header("x-github-api-version", "2022-11-28");
     let broken = |error: reqwest::Error| format!("cannot be asked: {}", http::in_words(&error));
-    let mut response = request.send().await.map_err(broken)?;
+    let answered = request.send().await;
+    let status = answered.as_ref().ok().map(|response| response.status().as_u16());
+    diagnostics::request("GET", &host, &path, status);
+    let mut response = answered.map_err(broken)?;
     match response.status().as_u16() {
         200 => {}
         401 | 403 => return Err("does not let GITHUB_TOKEN read this repository".to_owned()),

@@ -11,6 +11,7 @@ use crate::config::Slack;
 use crate::event::DeploymentResult;
 use crate::host::http;
 use crate::model::{Action, Outcome};
+use crate::report::diagnostics;
 use crate::report::slack::{self, Answer, Ended, Limit, Unsent};
 
 /// Longest wait for a connection, of the 10 s that all takes.
@@ -72,7 +73,11 @@ fn client() -> Result<Client, String> {
 
 async fn post(client: &Client, address: &Url, message: &str) -> Result<Answer, String> {
     let request = client.post(address.clone()).header(CONTENT_TYPE, "application/json");
-    let response = request.body(message.to_owned()).send().await.map_err(|error| http::in_words(&error))?;
+    let answered = request.body(message.to_owned()).send().await;
+    let status = answered.as_ref().ok().map(|response| response.status().as_u16());
+    // Of the address the host only: the rest of a webhook's is its password.
+    diagnostics::request("POST", address.host_str().unwrap_or_default(), "slack", status);
+    let response = answered.map_err(|error| http::in_words(&error))?;
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let (status, retry_after) = (response.status().as_u16(), retry_after.map(str::to_owned));
     Ok(Answer { status, retry_after, body: http::beginning_of(response).await })

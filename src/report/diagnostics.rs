@@ -45,6 +45,11 @@ pub struct DiagnosticsSettings {
     pub redactor: Redactor,
 }
 
+/// Says that this program asked something over HTTP, for the access log of whoever keeps one; no status: no answer came.
+pub fn request(method: &str, host: &str, path: &str, status: Option<u16>) {
+    tracing::info!(target: ACCESS, direction = "out", method, host, path, status, "{method} {host}");
+}
+
 /// Hands events to the log files.
 pub struct Bridge {
     dispatch: Dispatch,
@@ -136,7 +141,7 @@ impl Reporter for Bridge {
                 }
             }
             if is_request(event) {
-                tracing::info!(target: ACCESS, record, "{message}");
+                tracing::info!(target: ACCESS, direction = "out", record, "{message}");
             }
         });
         Ok(())
@@ -316,6 +321,60 @@ mod tests {
         let lines = logged(Level::Error);
         assert!(lines("app").iter().all(|line| line["severity"] == "ERROR"));
         assert_eq!(lines("access").len(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_and_any_field_make_one_line_of_json_without_a_key_twice(
+            text in "(?s).{0,200}", field in "(?s).{0,80}", correlation in "[A-Za-z0-9._-]{1,40}"
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let settings =
+                DiagnosticsSettings { correlation_id: correlation.parse().unwrap(), ..settings(Level::Debug) };
+            let mut bridge = Bridge::open(dir.path(), &settings).unwrap();
+            let kind = EventKind::LogLine { source: field.clone(), text: text.clone() };
+            let stage = crate::model::Stage::Deploying;
+            let event = examples::event(1, crate::event::Origin::Agent, stage, kind);
+            bridge.on_event(&event).unwrap();
+            tracing::dispatcher::with_default(&bridge.dispatch, || {
+                let span = tracing::error_span!("span", text, level = field, msg = text);
+                let _entered = span.enter();
+                // Keys of Bunyan's, of the documents' and of the line's own, all of them taken.
+                tracing::error!(level = field, time = text, msg = text, severity = field, line = text, pid = 1, "{text}");
+                tracing::error!(timestamp = text, correlation_id = field, module = text, host = field, record = text, "{field}");
+            });
+            for kind in ["app", "error"] {
+                let written = std::fs::read_to_string(dir.path().join(format!("{kind}_dev.log"))).unwrap();
+                let lines: Vec<_> = written.lines().map(no_key_twice).collect();
+                proptest::prop_assert_eq!(lines.len(), if kind == "app" { 3 } else { 2 });
+                for line in &lines {
+                    proptest::prop_assert!(line["level"].is_u64(), "{:?}", line);
+                    proptest::prop_assert_eq!(&line["deployment_id"], if line.get("event").is_some_and(|event| event == "log_line") { event.deployment_id.as_str() } else { "deploy-1" });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn requests_of_this_program_are_in_the_access_log_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let bridge = Bridge::open(dir.path(), &settings(Level::Info)).unwrap();
+        tracing::dispatcher::with_default(&bridge.dispatch, || {
+            request("POST", "hooks.slack.com", "slack", Some(200));
+            request("GET", "api.github.com", "/repos/o/r/compare/a...b", None);
+        });
+        let lines = |kind: &str| {
+            let text = std::fs::read_to_string(dir.path().join(format!("{kind}_dev.log"))).unwrap();
+            text.lines().map(no_key_twice).collect::<Vec<_>>()
+        };
+        assert!(lines("app").is_empty() && lines("error").is_empty());
+        let told = lines("access");
+        assert_eq!(
+            (&told[0]["direction"], &told[0]["method"], &told[0]["status"]),
+            (&"out".into(), &"POST".into(), &200.into())
+        );
+        assert_eq!((&told[1]["host"], told[1].get("status")), (&"api.github.com".into(), None));
+        assert_eq!(told[0]["logger"], ACCESS);
     }
 
     #[test]

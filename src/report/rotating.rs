@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{ReportError, event_log::create_private};
@@ -33,11 +34,24 @@ impl Rotating {
     /// Adds one record whole; a file that it does not fit into any more is put aside first.
     pub(super) fn add(&mut self, record: &[u8]) -> io::Result<()> {
         let length = record.len() as u64;
+        self.look_again()?;
         if self.size_bytes > 0 && self.size_bytes + length > self.limit_bytes {
             self.rotate()?;
         }
         self.file.write_all(record)?;
         self.size_bytes += length;
+        Ok(())
+    }
+
+    /// Another run may write to the same file, or have put it aside.
+    fn look_again(&mut self) -> io::Result<()> {
+        let mine = self.file.metadata()?;
+        let is_mine = |there: &fs::Metadata| (there.dev(), there.ino()) == (mine.dev(), mine.ino());
+        if !fs::metadata(&self.path).as_ref().is_ok_and(is_mine) {
+            self.file =
+                create_private(&self.path, OpenOptions::new().append(true)).map_err(io::Error::other)?;
+        }
+        self.size_bytes = self.file.metadata()?.len();
         Ok(())
     }
 
@@ -82,6 +96,37 @@ mod tests {
         assert_eq!(names[1..], (1..=5).map(|n| format!("app_dev.log.{n}")).collect::<Vec<_>>());
         assert_eq!(fs::read_to_string(&path).unwrap(), "record 38\nrecord 39\n");
         assert_eq!(fs::read_to_string(path.with_extension("log.5")).unwrap(), "record 28\nrecord 29\n");
+    }
+
+    #[test]
+    fn a_file_is_put_aside_with_the_first_byte_beyond_ten_million() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app_dev.log");
+        let line = |length: usize| format!("{}\n", "x".repeat(length - 1)).into_bytes();
+        let mut file = Rotating::open(&path, LIMIT_BYTES).unwrap();
+        for _ in 0..10 {
+            file.add(&line(1_000_000)).unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), 10_000_000);
+        assert!(!path.with_extension("log.1").exists(), "exactly ten million bytes fit");
+        file.add(&line(1)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1);
+        assert_eq!(fs::metadata(path.with_extension("log.1")).unwrap().len(), 10_000_000);
+    }
+
+    #[test]
+    fn two_runs_that_write_to_one_file_keep_its_limit_and_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app_dev.log");
+        let (mut one, mut other) = (Rotating::open(&path, 25).unwrap(), Rotating::open(&path, 25).unwrap());
+        for record in 0..6 {
+            one.add(format!("one   {record:03}\n").as_bytes()).unwrap();
+            other.add(format!("other {record:03}\n").as_bytes()).unwrap();
+        }
+        let files = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        let texts: Vec<String> = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+        assert!(texts.iter().all(|text| text.len() <= 25), "{texts:?}");
+        assert_eq!(texts.iter().map(|text| text.lines().count()).sum::<usize>(), 12);
     }
 
     #[test]
