@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 14] = [
     "docs/configuration.md",
     "docs/events.md",
     "docs/exit-codes.md",
+    "docs/guide.md",
     "docs/hooks.md",
     "docs/layout.md",
     "docs/notifications.md",

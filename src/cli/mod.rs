@@ -10,6 +10,7 @@ mod drive;
 mod fetch;
 mod following;
 mod github;
+mod guide;
 mod hooks;
 mod line;
 mod order;
