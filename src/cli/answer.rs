@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::args::{ConfigArgs, Output};
 use super::github::{Front, Github};
+use super::init::Initialised;
 use super::order::Wish;
 use super::surroundings::Surroundings;
 use crate::agent::protocol::Reply;
@@ -172,6 +173,21 @@ pub(super) fn findings(found: &ValidateAnswer, output: Output) {
     }
     let answer = serde_json::to_value(found).unwrap_or_default();
     print(&answer, output, Some(table::validate(found)));
+}
+
+/// Says what `init` wrote.
+pub(super) fn initialised(done: &Initialised, output: Output) {
+    let answer = serde_json::to_value(done).unwrap_or_default();
+    let lines = [("made", &done.made), ("there already", &done.kept), ("next", &done.next)];
+    let lines =
+        lines.into_iter().flat_map(|(word, all)| all.iter().map(move |one| format!("  {word:<14} {one}\n")));
+    print(&answer, output, Some(lines.collect()));
+}
+
+/// Prints a plan, with what was found before it was made.
+pub(super) fn planned(found: &PlanAnswer, output: Output) {
+    let answer = serde_json::to_value(found).unwrap_or_default();
+    print(&answer, output, found.plan.as_ref().map(|plan| human::plan(plan, None)));
 }
 
 /// Says that there is nothing to follow, and how the last deployment ended.

@@ -74,6 +74,11 @@ pub(super) enum Verb {
     Backup(Box<BackupArgs>),
     /// Print the JSON Schemas (2020-12) of the configuration and of the event log
     Schema(SchemaArgs),
+    /// Write deployments.yaml, environments.yaml and a workflow from what the project has; what is there stays
+    Init(InitArgs),
+    /// Print the deployment guide: first deploy, rollback, backup, restore, cancel, exit codes
+    #[command(visible_alias = "help-guide")]
+    Guide,
 }
 
 /// Where the configuration is.
@@ -282,6 +287,30 @@ pub(super) struct StatusArgs {
     /// only the following. With `--output json` its events go to stdout, one a line
     #[arg(long, env = "FFE_DEPLOY_FOLLOW", hide_env_values = true)]
     pub follow: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `init`.
+#[derive(Args, Clone)]
+pub(super) struct InitArgs {
+    /// Directory of the project
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Configuration")]
+    #[arg(env = "FFE_DEPLOY_PROJECT_ROOT", hide_env_values = true)]
+    pub project_root: PathBuf,
+    /// How the result is printed on stdout: human (tables) or json
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true, help_heading = "Output")]
+    #[arg(default_value_t = Output::Human, env = "FFE_DEPLOY_OUTPUT", hide_env_values = true)]
+    pub output: Output,
+}
+
+/// Arguments of `history`.
+#[derive(Args, Clone)]
+pub(super) struct HistoryArgs {
+    /// Figures instead of records: how many deployments succeeded and failed, how long they took, which checks failed, how
+    /// often a release was put back
+    #[arg(long, env = "FFE_DEPLOY_STATS", hide_env_values = true)]
+    pub stats: bool,
     #[command(flatten)]
     pub target: TargetArgs,
 }

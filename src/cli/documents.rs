@@ -142,7 +142,7 @@ fn reference() -> String {
         }
     }
     let deploy = program.find_subcommand("deploy").unwrap();
-    page.push_str("\n## Flags of every verb\n\nThe flags under *Target* are not those of `list`, which reaches no host.\n");
+    page.push_str("\n## Flags of every verb\n\nThe flags under *Target* are not those of `list`, which reaches no host; `init` has `--project-root` and `--output`, `guide` has none.\n");
     for heading in ["Target", "Configuration", "Output"] {
         write!(page, "\n### {heading}\n").unwrap();
         table(&mut page, deploy.get_arguments().filter(|arg| arg.get_help_heading() == Some(heading)));

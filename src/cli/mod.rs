@@ -12,6 +12,7 @@ mod following;
 mod github;
 mod guide;
 mod hooks;
+mod init;
 mod line;
 mod order;
 mod own;
@@ -105,6 +106,9 @@ async fn run(verb: Verb) -> Exit {
         Verb::List(args) if args.log.output == Output::Sarif => return no_findings("list"),
         Verb::List(args) => return answer::list(&args),
         Verb::Schema(args) => return schema::print(&args),
+        Verb::Guide => return guide::print(),
+        Verb::Init(args) if args.output == Output::Sarif => return no_findings("init"),
+        Verb::Init(args) => return init::init(&args),
         Verb::Deploy(args) => Wish::deploy(&args),
         Verb::Rollback(args) => Wish::operate(
             &args.operate,

@@ -10,6 +10,7 @@ mod harness;
 mod hooks;
 mod hostile;
 mod house;
+mod init;
 mod matrix;
 mod registry;
 mod releases;
