@@ -19,8 +19,8 @@ use crate::host::compose::Compose;
 use crate::host::docker::Docker;
 use crate::host::layout::Layout;
 use crate::model::{
-    Action, ErrorKind, FailureReport, Job, Outcome, RecoverAnswer, Release, ReleaseId, ReleaseSource,
-    Severity, Stage, ValidateAnswer,
+    Action, ErrorKind, FailureReport, Finding, Job, Outcome, RecoverAnswer, Release, ReleaseId,
+    ReleaseSource, Severity, Stage, ValidateAnswer,
 };
 use crate::pipeline::{self, plan::Ground};
 use crate::text::Redactor;
@@ -163,7 +163,7 @@ impl<'a> Visit<'a> {
 
     /// Tells the runner what its files would replace: it may know which of the two is newer, and thinks meanwhile.
     fn tell_current(&self, current: Option<&Release>) {
-        let replaces = !matches!(self.job.action, Action::Build)
+        let replaces = !matches!(self.job.action, Action::Build | Action::Setup)
             && self.job.action.brings_bundle(self.layout.in_place().is_some());
         if let Some(release) = current.filter(|of| replaces && of.source == ReleaseSource::Deployed) {
             let (id, version, commit) = (release.id.clone(), release.version.clone(), release.commit.clone());

@@ -16,7 +16,9 @@ use crate::host::compose::{Compose, ComposeError};
 use crate::host::docker::{Docker, DockerError};
 use crate::host::layout::Layout;
 use crate::model::compose::ComposeModel;
-use crate::model::{Action, App, BuildMode, BuildOrders, Finding, Job, PinnedImage, Profile, Release};
+use crate::model::{
+    Action, App, BuildMode, BuildOrders, Finding, Job, PinnedImage, Profile, Release, Severity,
+};
 use crate::preflight::{self, Subject};
 use crate::text::harmless;
 
@@ -80,12 +82,24 @@ pub(super) async fn look(
     if let Ok(docker) = &tools.docker {
         findings.extend(lost_images(layout, docker).await);
     }
+    if job.action == Action::Setup {
+        findings.iter_mut().for_each(soften);
+    }
     Looked { findings: preflight::located(findings, &job.compose_files), builds, compose: tools.compose.ok() }
+}
+
+/// What `setup` is there to mend, and what only a deploy needs, does not stop it.
+fn soften(finding: &mut Finding) {
+    let stops = ["docker.", "compose.installed", "host.", "root.", "local."];
+    if finding.severity == Severity::Error && !stops.iter().any(|rule| finding.rule.starts_with(rule)) {
+        finding.severity = Severity::Warning;
+    }
 }
 
 /// Returns what the runner is to build; what is wrong with that is a finding.
 fn builds(job: &Job, project_dir: &Path, scene: Option<&Scene>, findings: &mut Vec<Finding>) -> BuildOrders {
-    let Some(scene) = scene.filter(|_| job.app.build == BuildMode::Runner) else {
+    let builds = job.app.build == BuildMode::Runner && job.action != Action::Setup;
+    let Some(scene) = scene.filter(|_| builds) else {
         return BuildOrders::default();
     };
     let Ok(model) = &scene.model else { return BuildOrders::default() };

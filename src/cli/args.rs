@@ -68,6 +68,9 @@ pub(super) enum Verb {
     Clean(OperateArgs),
     /// Build the images; start nothing
     Build(BuildArgs),
+    /// Make the target ready for a first deploy: directories, env files of their templates, databases, recovery at boot, images;
+    /// what is there stays
+    Setup(TargetArgs),
     /// Take away releases beyond `keep_releases` with their images and files, and what attempts left that were given up
     Prune(OperateArgs),
     /// Take a backup (`backup`, `backup create`), list those there are (`backup list`), or take old ones away (`backup prune`)

@@ -329,7 +329,9 @@ impl Drive {
                         self.running = Some(running);
                     }
                     Reply::Ready { passed, mut findings, builds, is_same } => {
-                        findings.extend(self.found.iter().cloned().chain(order));
+                        // What a release must not have stops nobody who only makes the host ready.
+                        let own = self.found.iter().filter(|_| self.wish.action != Action::Setup);
+                        findings.extend(own.cloned().chain(order));
                         if passed && !own::is_refused(&findings) {
                             return Ok(Agreed::MayStart(builds, is_same));
                         }

@@ -119,6 +119,7 @@ async fn run(verb: Verb) -> Exit {
         Verb::Restart(args) => Wish::operate(&args, Action::Restart),
         Verb::Clean(args) => Wish::operate(&args, Action::Clean),
         Verb::Build(args) => Wish::build(&args),
+        Verb::Setup(args) => Wish::look(&args, Action::Setup),
         Verb::Prune(args) => Wish::operate(&args, Action::Prune),
         Verb::Recover(args) => Wish::look(&args, Action::Recover),
         Verb::Validate(args) if args.show_config => return shown::show(&args),

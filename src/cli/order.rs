@@ -136,8 +136,8 @@ impl Wish {
 
     fn kind(&self) -> config::Verb {
         match self.action {
-            Action::Deploy | Action::Up | Action::Build => config::Verb::Changes,
-            Action::Validate => config::Verb::Validates,
+            Action::Deploy | Action::Plan | Action::Up | Action::Build => config::Verb::Changes,
+            Action::Validate | Action::Setup => config::Verb::Validates,
             Action::Rollback { .. }
             | Action::Down
             | Action::Restart

@@ -101,6 +101,8 @@ pub enum Action {
     Restart,
     /// Stop, remove volumes and local images (R003-34).
     Clean,
+    /// Make the host ready for a first deploy; start nothing.
+    Setup,
     /// Build the images, start nothing.
     Build,
     /// Take a backup now.
@@ -139,6 +141,7 @@ impl Action {
             | Self::Down
             | Self::Restart
             | Self::Clean
+            | Self::Setup
             | Self::Build
             | Self::Backup
             | Self::Prune
@@ -161,7 +164,8 @@ impl Action {
             Self::Deploy | Self::Rollback { .. } | Self::Up | Self::Down | Self::Restart | Self::Clean => {
                 true
             }
-            Self::Build
+            Self::Setup
+            | Self::Build
             | Self::Backup
             | Self::Prune
             | Self::BackupPrune
@@ -190,7 +194,7 @@ impl Action {
     /// Returns whether it brings the project's files along; `up` does so only in place (DESIGN section 5).
     pub fn brings_bundle(&self, in_place: bool) -> bool {
         match self {
-            Self::Deploy | Self::Build | Self::Validate => true,
+            Self::Deploy | Self::Setup | Self::Build | Self::Validate | Self::Plan => true,
             Self::Up => in_place,
             _ => false,
         }
@@ -205,6 +209,7 @@ impl Action {
             Self::Down => "down",
             Self::Restart => "restart",
             Self::Clean => "clean",
+            Self::Setup => "setup",
             Self::Build => "build",
             Self::Backup => "backup",
             Self::Recover => "recover",

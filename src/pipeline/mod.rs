@@ -21,6 +21,7 @@ mod recovery;
 mod room;
 mod run;
 mod settle;
+mod setup;
 mod stop;
 mod switch;
 mod untouched;
@@ -92,6 +93,7 @@ async fn carry_out(run: &Run, subject: &Subject<'_>) -> Ending {
             run.deploy(staged, project).await
         }
         (Action::Build, Subject::Brought { staged, project }) => run.build_only(staged, project).await,
+        (Action::Setup, Subject::Brought { staged, project }) => run.set_up_host(staged, project).await,
         (Action::Up, Subject::There { .. }) => run.start_current(false).await,
         (Action::Restart, _) => run.start_current(true).await,
         (Action::Rollback { to, .. }, _) => run.rollback(to.as_ref()).await,

@@ -44,6 +44,7 @@ pub fn achieved(verb: &str, changed: bool) -> &'static str {
         ("down", true) => "the services are stopped; volumes and releases stay",
         ("clean", true) => "the services, their volumes and their local images are gone; releases stay",
         ("down" | "clean", false) => "nothing ran",
+        ("setup", _) => "the target is ready as far as this can make it; nothing was started",
         ("build", _) => "the images are built; nothing was started",
         ("backup", _) => "the backup is taken and was read back",
         ("validate", _) => "every check passed; nothing was touched",

@@ -16,6 +16,7 @@ mod registry;
 mod releases;
 mod rules;
 mod secrets;
+mod setup;
 mod slack;
 mod ssh;
 mod support;
