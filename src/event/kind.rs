@@ -269,6 +269,9 @@ pub enum EventKind {
 struct FindingFields {
     /// Stable id of the rule, such as `docker.running`.
     rule: String,
+    /// Whether it stops nothing: its severity is no error (R000-49).
+    #[serde(default)]
+    passed: bool,
     /// How much it weighs.
     severity: Severity,
     /// What was found and what is wanted.

@@ -58,6 +58,9 @@ pub struct Silenced {
 pub struct Finding {
     /// Stable id of the rule, such as `docker.running`.
     pub rule: String,
+    /// Whether it stops nothing: its severity is no error (R000-49).
+    #[serde(default)]
+    pub passed: bool,
     /// How much it weighs.
     pub severity: Severity,
     /// What was found and what is wanted.
@@ -94,6 +97,7 @@ impl Finding {
     fn with(rule: &str, severity: Severity, message: String, hint: Option<String>) -> Self {
         Self {
             rule: rule.to_owned(),
+            passed: severity != Severity::Error,
             severity,
             message,
             hint,
@@ -117,6 +121,7 @@ impl Finding {
         if let Some(reason) = reasons.get(&self.rule).filter(|_| counts) {
             self.silenced = Some(Silenced { was: self.severity, reason: reason.clone() });
             self.severity = Severity::Silenced;
+            self.passed = true;
         }
         self
     }
@@ -197,7 +202,8 @@ mod tests {
     fn a_silenced_finding_stays_with_the_reason_and_what_it_was() {
         let reasons = BTreeMap::from([("compose.latest".to_owned(), "pinned by the registry".to_owned())]);
         let found = Finding::error("compose.latest", "x", "y").silenced_by(&reasons);
-        assert_eq!(found.severity, Severity::Silenced);
+        assert_eq!((found.severity, found.passed), (Severity::Silenced, true));
+        assert!(!Finding::error("a.b", "x", "y").passed && Finding::warning("a.b", "x", "y").passed);
         let silenced = found.silenced.unwrap();
         assert_eq!((silenced.was, silenced.reason.as_str()), (Severity::Error, "pinned by the registry"));
         let other = Finding::error("compose.model", "x", "y");

@@ -55,7 +55,7 @@ impl<'a> Row<'a> {
     }
 
     fn show(&self, width: usize, page: &mut Page) {
-        let Finding { rule: id, severity, message, hint, details, place, silenced } = self.finding;
+        let Finding { rule: id, passed: _, severity, message, hint, details, place, silenced } = self.finding;
         page.paragraph(&format!("  {} {id:<width$}  ", words::mark(*severity)), message);
         if *severity == Severity::Passed {
             return;

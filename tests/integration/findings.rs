@@ -50,6 +50,8 @@ impl Bench {
             .map(|event| (text(&event["severity"]), text(&event["found"]), at(&event["place"])))
             .collect();
         assert_eq!(found, told, "{rule}: the answer and the events differ");
+        let all = answer["findings"].as_array().expect("findings");
+        assert!(all.iter().all(|one| one["passed"] == (one["severity"] != "error")), "{answer}");
         found
     }
 
