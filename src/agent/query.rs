@@ -103,7 +103,14 @@ async fn ask(job: &Job, docker: &Docker, scene: &Scene) -> Result<HealthReport, 
     let (app, environment) = (&job.app, &job.environment);
     let checks = scene.site.checks(&app.health, model, &app.one_shot, environment, &scene.variables);
     let checks = checks.map_err(|error| Refusal::of(error.report()))?;
-    Ok(health::ask_once(&checks, docker).await)
+    let mut report = health::ask_once(&checks, docker).await;
+    // Whoever only looks need not have the release's secrets, and so cannot take them out of an answer: the host has them.
+    let redactor = scene.variables.redactor();
+    for check in &mut report.checks {
+        check.asked = redactor.redact(&check.asked).into_owned();
+        check.detail = redactor.redact(&check.detail).into_owned();
+    }
+    Ok(report)
 }
 
 async fn status(job: &Job, layout: &Layout) -> Result<StatusAnswer, Refusal> {
