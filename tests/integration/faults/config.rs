@@ -61,7 +61,7 @@ fn files_that_are_missing_empty_torn_or_no_text_are_told_apart() {
     refused(&shop, APPS, "", 2).says(&["deployments.yaml", "empty"]);
     refused(&shop, APPS, "# nothing but a comment\n", 2).says(&["deployments.yaml", "empty"]);
     refused(&shop, APPS, format!("deployments:\n  {app}: {{type: docker-compose\n"), 2)
-        .says(&["deployments.yaml:2:19", "unclosed"]);
+        .says(&["deployments.yaml:2:19", "not closed"]);
     refused(&shop, APPS, format!("deployments:\n  {app}: {{}}\n"), 2).says(&[
         "deployments.yaml:2",
         "type",
