@@ -294,9 +294,11 @@ impl Drive {
             target: resolved.target.to_string(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        if !self.looks_on() {
-            self.telling.emitter.emit(here!(), started);
+        if self.looks_on() {
+            // What is followed has its own findings; nothing of the runner's is told between its lines.
+            return;
         }
+        self.telling.emitter.emit(here!(), started);
         for finding in &resolved.notices {
             self.find(finding.clone());
         }
