@@ -85,12 +85,10 @@ pub(super) const RULES: &[Rule] = &[
         mend: "Mend what runs first (`ffe-deploy health` asks again, `ffe-deploy restart` starts it anew), or set \
                `health.before: warn` when this deployment is what mends it.",
         weight: Weight::Judged("error with `health.before: require`, a warning with `warn`"),
-        breaks: Example::Deployments(
-            "deployments:\n  shop:\n    type: docker-compose\n    health: { before: require }   # and the service is stopped",
+        breaks: Example::Words(
+            "`health: { before: require }`, and a service of the release that runs is stopped.",
         ),
-        keeps: Example::Deployments(
-            "deployments:\n  shop:\n    type: docker-compose\n    health: { before: warn }",
-        ),
+        keeps: Example::Words("Every check of what runs passes; or `before: skip`, which asks nothing."),
         silence: Silence::Never("`health.before: skip` is how it is not asked"),
     },
     Rule {
