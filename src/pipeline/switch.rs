@@ -9,7 +9,7 @@ use super::run::{Done, Ending, Run};
 use super::settle::{in_order, may_stop, surplus};
 use super::stop::Stop;
 use crate::event::{EventKind, ServiceChange};
-use crate::executor::compose::{ExecutorError, changes, drift};
+use crate::executor::compose::{ExecutorError, SERVICE_UNWELL, changes, drift};
 use crate::health;
 use crate::here;
 use crate::host::{atomic, docker};
@@ -303,14 +303,13 @@ fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
         .hint(what_helps(&details))
 }
 
-/// The documents' remedies, by what the checks were answered (R001-61 to R001-63, R003-56).
+/// The documents' remedies, by what the checks were answered (R001-63; others: [`SERVICE_UNWELL`]).
 fn what_helps(answers: &[&str]) -> &'static str {
     if answers.iter().any(|answer| answer.starts_with("502") || answer.starts_with("504")) {
         return "a proxy answers, and what it asks does not: look at the log of the service behind it, and at the proxy's \
                 configuration (`/etc/nginx/conf.d`), then deploy again";
     }
-    "look at the service's last log lines and at its configuration: a key that is missing in the env file, a data file that \
-     it may not write; `--no-cache` builds anew; then deploy again"
+    SERVICE_UNWELL
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use images::ImageWork;
 pub use orders::build_orders;
+pub use remedy::SERVICE_UNWELL;
 pub use scene::{EnvFilePaths, Outline, Scene, ShownEnvFiles, of_current, outline};
 
 use crate::event::{Emitter, EventKind, ServiceChange};
