@@ -1,8 +1,8 @@
 //! Does Compose serve, and does the model keep the rules (C05, C20, R003-27, R003-43).
 
-use super::{Subject, image, listed, pasted};
+use super::image::Images;
+use super::{Subject, listed, pasted};
 use crate::host::compose::{Compose, ComposeError};
-use crate::host::docker::{Docker, DockerError};
 use crate::model::compose::{ComposeModel, Healthcheck, Service};
 use crate::model::{CheckProbe, ComposeFile, Finding, Profile};
 
@@ -107,10 +107,7 @@ pub(super) fn services(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// `compose.healthcheck`: one for each service that does not just run once (C20). Its own Dockerfile or image may
 /// have one, and a written check that speaks for the service counts.
-pub(super) async fn healthchecks(
-    subject: &Subject<'_>,
-    engine: Result<&Docker, &DockerError>,
-) -> Vec<Finding> {
+pub(super) fn healthchecks(subject: &Subject<'_>, images: &Images<'_>) -> Vec<Finding> {
     let Some(model) = subject.known_model() else { return Vec::new() };
     let mut findings = Vec::new();
     for (name, service) in &model.services {
@@ -120,7 +117,7 @@ pub(super) async fn healthchecks(
         {
             continue;
         }
-        if service.healthcheck == Healthcheck::Absent && image_has_one(service, engine).await {
+        if service.healthcheck == Healthcheck::Absent && images.has_healthcheck(name) {
             continue;
         }
         findings.extend(no_healthcheck(subject, name, service));
@@ -160,26 +157,16 @@ fn is_checked(subject: &Subject<'_>, service: &str) -> bool {
     })
 }
 
-/// Asks the Dockerfile of what is built, and the engine about an image that is there already.
-async fn image_has_one(service: &Service, engine: Result<&Docker, &DockerError>) -> bool {
-    match (&service.build, &service.image) {
-        (Some(build), _) => image::built_has_healthcheck(build, engine).await,
-        (None, Some(name)) => image::has_healthcheck(name, engine).await,
-        (None, None) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Bench;
+    use super::super::testing::{Bench, NO_ENGINE};
     use super::*;
     use crate::model::{CheckSpec, EnvFileRef, Severity};
     use std::time::Duration;
 
-    const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
-
     async fn health(bench: &Bench) -> Vec<(Severity, String)> {
-        let found = healthchecks(&bench.subject(), Err(&NO_ENGINE)).await;
+        let subject = bench.subject();
+        let found = healthchecks(&subject, &Images::of(&subject, Err(&NO_ENGINE)).await);
         found.into_iter().map(|f| (f.severity, f.message)).collect()
     }
 

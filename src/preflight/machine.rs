@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fs::statvfs;
 use serde_json::Value;
 
-use super::images::Images;
+use super::image::Images;
 use super::{Subject, host};
 use crate::model::Finding;
 use crate::text::harmless;
@@ -18,7 +18,7 @@ const INODES: u64 = 1000;
 /// Share of the inodes below which there is a warning, in percent.
 const INODES_PERCENT: u64 = 5;
 
-pub(super) fn check(subject: &Subject<'_>, images: &Images) -> Vec<Finding> {
+pub(super) fn check(subject: &Subject<'_>, images: &Images<'_>) -> Vec<Finding> {
     let place = host::nearest_existing(subject.root);
     let mut findings = vec![cores(std::thread::available_parallelism().map_or(1, usize::from))];
     findings.extend(statvfs(place).ok().and_then(|found| inodes(place, found.f_favail, found.f_files)));
@@ -66,19 +66,16 @@ fn own_architecture() -> &'static str {
 }
 
 /// `host.architecture`: images, and `platform:` of services, against this machine.
-fn architecture(subject: &Subject<'_>, images: &Images) -> Vec<Finding> {
+fn architecture(subject: &Subject<'_>, images: &Images<'_>) -> Vec<Finding> {
     const RULE: &str = "host.architecture";
     let Some(model) = subject.known_model() else { return Vec::new() };
     let own = own_architecture();
     let mut findings = Vec::new();
-    for (name, service) in &model.services {
+    for name in model.services.keys() {
         let written = model.raw["services"][name].get("platform").and_then(Value::as_str);
         let written = written.and_then(|platform| platform.split('/').nth(1));
-        let pulled = service.image.as_deref().filter(|_| service.build.is_none());
-        let present = || pulled.and_then(|image| images.of(image)?.architecture.as_deref());
-        let Some(other) = written.or_else(present).filter(|found| *found != own && !found.is_empty()) else {
-            continue;
-        };
+        let found = written.or_else(|| images.architecture(name));
+        let Some(other) = found.filter(|found| *found != own) else { continue };
         let other = harmless(other);
         let message = format!(
             "service `{name}` is for {other}, and this host is {own}: it fails with `exec format error`, or is slow"
@@ -97,7 +94,7 @@ fn architecture(subject: &Subject<'_>, images: &Images) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Bench;
+    use super::super::testing::{Bench, NO_ENGINE};
     use super::*;
     use crate::model::Severity;
 
@@ -112,15 +109,20 @@ mod tests {
         assert_eq!(of(0, 0), None);
     }
 
-    #[test]
-    fn a_service_for_another_architecture_is_named() {
+    async fn judged(bench: &Bench) -> Vec<Finding> {
+        let subject = bench.subject();
+        architecture(&subject, &Images::of(&subject, Err(&NO_ENGINE)).await)
+    }
+
+    #[tokio::test]
+    async fn a_service_for_another_architecture_is_named() {
         let mut bench = Bench::new();
         let platform =
             |word: &str| format!(r#"{{"services": {{"a": {{"image": "x", "platform": "{word}"}}}}}}"#);
         bench.model(&platform("linux/s390x"));
-        let found = architecture(&bench.subject(), &Images::default());
+        let found = judged(&bench).await;
         assert_eq!((found[0].severity, found[0].details["service"].as_str()), (Severity::Warning, "a"));
         bench.model(&platform(&format!("linux/{}", own_architecture())));
-        assert_eq!(architecture(&bench.subject(), &Images::default())[0].severity, Severity::Passed);
+        assert_eq!(judged(&bench).await[0].severity, Severity::Passed);
     }
 }

@@ -13,7 +13,6 @@ mod exposed;
 mod external;
 mod host;
 mod image;
-mod images;
 mod machine;
 mod pasted;
 mod places;
@@ -32,7 +31,7 @@ use crate::model::compose::ComposeModel;
 use crate::model::{Adopt, App, Environment, Finding, Placement, Profile, Severity};
 
 use containers::Containers;
-use images::Images;
+use image::Images;
 
 pub use compose::too_old;
 pub use places::located;
@@ -87,20 +86,19 @@ impl<'a> Subject<'a> {
 /// Makes every check and returns what each found, passed ones too; groups in the documents' order (R000-36):
 /// Docker, configuration files, the host, then the model's rules and whose project it is.
 pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
-    let (version, containers, externals) =
-        tokio::join!(docker::engine(engine), Containers::of(engine), external::check(subject, engine));
-    let (health, boot, known, images) = tokio::join!(
-        compose::healthchecks(subject, engine),
+    let (version, containers, externals, boot, images) = tokio::join!(
+        docker::engine(engine),
+        Containers::of(engine),
+        external::check(subject, engine),
         boot::check(subject),
-        Images::known(subject, engine),
-        image::check(subject, engine)
+        Images::of(subject, engine)
     );
     let mut findings = docker::installed();
     findings.extend(version);
     findings.extend(compose::installed(subject));
     findings.extend(config::check(subject));
     findings.extend(host::check(subject));
-    findings.extend(machine::check(subject, &known));
+    findings.extend(machine::check(subject, &images));
     findings.push(boot);
     findings.extend(ports::check(subject, containers.as_ref().ok()));
     findings.extend(compose::model(subject));
@@ -110,8 +108,8 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(shared_data::check(subject, containers.as_ref().ok()));
     findings.extend(compose::services(subject));
     findings.extend(services::check(subject, containers.as_ref().ok()));
-    findings.extend(health);
-    findings.extend(images);
+    findings.extend(compose::healthchecks(subject, &images));
+    findings.extend(images.check(subject));
     findings.extend(secrets::check(subject));
     findings.extend(project::check(subject, containers));
     findings

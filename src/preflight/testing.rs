@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use super::Subject;
 use super::containers::Seen;
 use crate::host::compose::ComposeError;
-use crate::host::docker::Docker;
+use crate::host::docker::{Docker, DockerError};
 use crate::model::compose::ComposeModel;
 use crate::model::{
     Adopt, App, AppKind, BackupSpec, BuildMode, Environment, HealthSpec, Placement, Profile, Requirements,
     SetupSpec,
 };
+
+/// Of an engine that is not there.
+pub(super) const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
 
 /// App `shop` in environment `production`, in place, in a directory of its own.
 pub(super) struct Bench {

@@ -1,4 +1,5 @@
-//! What the engine knows of images that are on the host: their configuration and how their layers came about.
+//! What the engine knows of images that are on the host: their configuration and how their layers came about. Each is
+//! asked about once, whichever rules want to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use crate::host::docker::{Docker, DockerError};
 const AT_ONCE: usize = 8;
 
 /// An image that is on the host. Has no `Debug`: its environment may hold secrets.
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Known {
     /// As USER set it; empty for root.
     pub(super) user: String,
@@ -19,6 +21,9 @@ pub(super) struct Known {
     pub(super) on_build: Vec<String>,
     /// How each layer was made, oldest first.
     pub(super) history: Vec<String>,
+    /// As Docker calls it; empty where the engine does not tell.
+    pub(super) architecture: String,
+    pub(super) has_healthcheck: bool,
 }
 
 /// The images that are on the host, by the names that were asked for.
@@ -48,7 +53,10 @@ impl Shelf {
 async fn ask(docker: &Docker, name: &str) -> Option<Known> {
     let client = docker.client();
     let (image, history) = tokio::join!(client.inspect_image(name), client.image_history(name));
-    let config = image.ok()?.config.unwrap_or_default();
+    // An image that is not on the host is no error: it is pulled.
+    let image = image.ok()?;
+    let config = image.config.unwrap_or_default();
+    let test = config.healthcheck.and_then(|check| check.test).unwrap_or_default();
     // Newest first. An engine that tells no history still tells the configuration.
     let history = history.unwrap_or_default().into_iter().rev().map(|layer| layer.created_by).collect();
     Some(Known {
@@ -56,5 +64,7 @@ async fn ask(docker: &Docker, name: &str) -> Option<Known> {
         environment: config.env.unwrap_or_default(),
         on_build: config.on_build.unwrap_or_default(),
         history,
+        architecture: image.architecture.unwrap_or_default(),
+        has_healthcheck: test.first().is_some_and(|word| word != "NONE"),
     })
 }

@@ -23,37 +23,52 @@ use crate::text::harmless;
 
 use known::{Known, Shelf};
 
-/// `image.user` and `image.secrets`, for every service.
-pub(super) async fn check(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -> Vec<Finding> {
-    let Some(model) = subject.known_model() else { return Vec::new() };
-    let made: Vec<Made<'_>> =
-        model.services.iter().map(|(name, service)| Made::of(subject, model, name, service)).collect();
-    let wanted: BTreeSet<&str> = made.iter().filter_map(|made| made.image.as_deref()).collect();
-    let shelf = Shelf::look(engine, wanted).await;
-    let mut findings = user::check(subject, &made, &shelf);
-    findings.extend(secrets::check(subject, &made, &shelf));
-    findings
+/// The images of every service, and what is known of them.
+pub(super) struct Images<'a> {
+    made: Vec<Made<'a>>,
+    shelf: Shelf,
 }
 
-/// Returns whether the Dockerfile that a service is built from has a healthcheck in the end, or the image that it starts
-/// from in the end.
-pub(super) async fn built_has_healthcheck(build: &Build, engine: Result<&Docker, &DockerError>) -> bool {
-    let Some(image) = Written::of(build, BTreeMap::new()).and_then(|written| written.image) else {
-        return false;
-    };
-    match (image.healthcheck, &image.base) {
-        (Some(has_one), _) => has_one,
-        (None, Some(base)) => has_healthcheck(base, engine).await,
-        (None, None) => false,
+impl<'a> Images<'a> {
+    /// Reads the Dockerfiles, and asks the engine about what is on the host, all of it at the same time.
+    pub(super) async fn of(subject: &Subject<'a>, engine: Result<&Docker, &DockerError>) -> Self {
+        let made = made(subject);
+        let wanted: BTreeSet<&str> = made.iter().flat_map(Made::names).collect();
+        let shelf = Shelf::look(engine, wanted).await;
+        Self { made, shelf }
+    }
+
+    /// `image.user` and `image.secrets`, for every service.
+    pub(super) fn check(&self, subject: &Subject<'_>) -> Vec<Finding> {
+        if subject.known_model().is_none() {
+            return Vec::new();
+        }
+        let mut findings = user::check(subject, &self.made, &self.shelf);
+        findings.extend(secrets::check(subject, &self.made, &self.shelf));
+        findings
+    }
+
+    /// Returns whether a service's image has a healthcheck, as far as is known here: by the Dockerfile of its `build:`,
+    /// or the image that this starts from; by the image itself where it is pulled.
+    pub(super) fn has_healthcheck(&self, service: &str) -> bool {
+        let Some(made) = self.made.iter().find(|made| made.name == service) else { return false };
+        let written = made.written.as_ref().and_then(|written| written.image.as_ref()?.healthcheck);
+        written.unwrap_or_else(|| {
+            made.names().any(|name| self.shelf.get(name).is_some_and(|known| known.has_healthcheck))
+        })
+    }
+
+    /// Returns the architecture of a pulled service's image that is on the host, as Docker calls it.
+    pub(super) fn architecture(&self, service: &str) -> Option<&str> {
+        let pulled = self.made.iter().find(|made| made.name == service && made.service.build.is_none())?;
+        let found = self.shelf.get(pulled.image.as_deref()?)?.architecture.as_str();
+        Some(found).filter(|found| !found.is_empty())
     }
 }
 
-/// Returns whether an image that is on the host has a healthcheck.
-pub(super) async fn has_healthcheck(image: &str, engine: Result<&Docker, &DockerError>) -> bool {
-    let Ok(docker) = engine else { return false };
-    let Ok(found) = docker.client().inspect_image(image).await else { return false };
-    let test = found.config.and_then(|config| config.healthcheck).and_then(|check| check.test);
-    test.is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
+fn made<'a>(subject: &Subject<'a>) -> Vec<Made<'a>> {
+    let Some(model) = subject.known_model() else { return Vec::new() };
+    model.services.iter().map(|(name, service)| Made::of(subject, model, name, service)).collect()
 }
 
 /// How a service comes by its image.
@@ -62,10 +77,13 @@ struct Made<'a> {
     service: &'a Service,
     /// Whether it is built for this release, on the host or by the runner.
     is_built: bool,
-    /// What its Dockerfile says, where it is built and the Dockerfile is here.
+    /// What its Dockerfile says, where it has one and that is here. Under `build: never` it may be another than the one of
+    /// the image that is pulled.
     written: Option<Written>,
-    /// The image to ask the engine about: a pulled service's own, a built one's base.
+    /// The image that is pulled; absent for what is built.
     image: Option<String>,
+    /// The image that its Dockerfile starts from.
+    base: Option<String>,
 }
 
 /// A Dockerfile, and what its image will be.
@@ -77,7 +95,7 @@ struct Written {
 }
 
 impl Written {
-    fn of(build: &Build, arguments: BTreeMap<String, String>) -> Option<Self> {
+    fn of(build: &Build, arguments: &BTreeMap<String, String>) -> Option<Self> {
         let path = build.dockerfile_path();
         let text = match (&build.dockerfile_inline, &path) {
             (Some(text), _) => text.clone(),
@@ -86,7 +104,7 @@ impl Written {
             (None, None) => return None,
         };
         let file = Dockerfile::parse(&text);
-        let image = file.image(build.target.as_deref(), &arguments);
+        let image = file.image(build.target.as_deref(), arguments);
         Some(Self { file, image, path: path.filter(|_| build.dockerfile_inline.is_none()) })
     }
 
@@ -107,18 +125,33 @@ impl Written {
 
 impl<'a> Made<'a> {
     fn of(subject: &Subject<'_>, model: &ComposeModel, name: &'a str, service: &'a Service) -> Self {
-        let is_built_here = subject.app.build != BuildMode::Never;
-        let Some(build) = service.build.as_ref().filter(|_| is_built_here) else {
-            return Self { name, service, is_built: false, written: None, image: service.image.clone() };
-        };
-        let written = Written::of(build, build_arguments(subject, model, name));
+        let is_built = service.build.is_some() && subject.app.build != BuildMode::Never;
+        let build = service.build.as_ref();
+        let written = build.and_then(|build| Written::of(build, &build_arguments(subject, model, name)));
         let base = written.as_ref().and_then(|written| written.image.as_ref()?.base.clone());
-        Self { name, service, is_built: true, written, image: base.filter(|base| base != "scratch") }
+        let base = base.filter(|base| base != "scratch");
+        let image = service.image.clone().filter(|_| !is_built);
+        Self { name, service, is_built, written, image, base }
     }
 
-    /// Returns what the engine knows of the image to ask about.
+    /// The images to ask the engine about.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.base, &self.image].into_iter().flatten().map(String::as_str)
+    }
+
+    /// What its Dockerfile says, where it is built from it.
+    fn source(&self) -> Option<&Written> {
+        self.written.as_ref().filter(|_| self.is_built)
+    }
+
+    /// The image that decides what its Dockerfile does not: a pulled service's own, a built one's base.
+    fn decisive(&self) -> Option<&str> {
+        if self.is_built { self.base.as_deref() } else { self.image.as_deref() }
+    }
+
+    /// Returns what the engine knows of the decisive image.
     fn known<'s>(&self, shelf: &'s Shelf) -> Option<&'s Known> {
-        shelf.get(self.image.as_deref()?)
+        shelf.get(self.decisive()?)
     }
 
     /// Errors for what is built here in staging and production, warnings for it elsewhere and for what others made;

@@ -27,7 +27,7 @@ pub(super) fn check(subject: &Subject<'_>, made: &[Made<'_>], shelf: &Shelf) -> 
 
 /// All stages: what is no part of the image stays in git, and in the builder's cache.
 fn of_dockerfile(subject: &Subject<'_>, made: &Made<'_>) -> Option<Finding> {
-    let written = made.written.as_ref()?;
+    let written = made.source()?;
     let literals = written.file.literals(holds_secret);
     let first = literals.first()?;
     let file = written.shown(subject);
@@ -58,7 +58,7 @@ fn of_image(subject: &Subject<'_>, made: &Made<'_>, shelf: &Shelf) -> Option<Fin
     if names.is_empty() {
         return None;
     }
-    let image = harmless(made.image.as_deref().unwrap_or_default());
+    let image = harmless(made.decisive().unwrap_or_default());
     let message = format!(
         "image `{image}` holds secrets in its environment or history: {} (not shown)",
         listed(names.iter().map(|name| harmless(name)))

@@ -1,12 +1,13 @@
 use super::*;
 use crate::model::Severity;
-use crate::preflight::testing::{Bench, docker};
-
-const NO_ENGINE: DockerError = DockerError::NotRunning { host: String::new() };
+use crate::preflight::testing::{Bench, NO_ENGINE, docker};
 
 /// Findings that are not as wanted: rule, severity, message, line.
 async fn found(bench: &Bench) -> Vec<(String, Severity, String, Option<u32>)> {
-    let found = check(&bench.subject(), Err(&NO_ENGINE)).await;
+    let found = {
+        let subject = bench.subject();
+        Images::of(&subject, Err(&NO_ENGINE)).await.check(&subject)
+    };
     let found = found.into_iter().filter(|finding| finding.severity != Severity::Passed);
     found.map(|f| (f.rule, f.severity, f.message, f.place.and_then(|place| place.line))).collect()
 }
@@ -102,8 +103,8 @@ fn what_the_engine_knows_of_an_image_is_judged_like_a_dockerfile() {
     let known = |user: &str, environment: &[&str], history: &[&str]| Known {
         user: user.to_owned(),
         environment: environment.iter().map(|pair| (*pair).to_owned()).collect(),
-        on_build: Vec::new(),
         history: history.iter().map(|line| (*line).to_owned()).collect(),
+        ..Known::default()
     };
     let mut bench = Bench::new();
     bench.write("Dockerfile", "FROM base\n");
@@ -124,13 +125,8 @@ fn what_the_engine_knows_of_an_image_is_judged_like_a_dockerfile() {
     };
     let judged = |bench: &Bench, base: Known| -> Vec<(Severity, String)> {
         let subject = bench.subject();
-        let model = subject.known_model().unwrap();
-        let made: Vec<_> =
-            model.services.iter().map(|(name, service)| Made::of(&subject, model, name, service)).collect();
-        let shelf = shelf(base);
-        let mut found = user::check(&subject, &made, &shelf);
-        found.extend(secrets::check(&subject, &made, &shelf));
-        found.into_iter().map(|f| (f.severity, f.message)).collect()
+        let images = Images { made: made(&subject), shelf: shelf(base) };
+        images.check(&subject).into_iter().map(|f| (f.severity, f.message)).collect()
     };
     let told = judged(&bench, known("nobody", &[], &[]));
     let starts: Vec<_> =
@@ -157,20 +153,45 @@ fn what_the_engine_knows_of_an_image_is_judged_like_a_dockerfile() {
     assert!(judged(&bench, known("x", &[], &[])).iter().all(|(severity, _)| *severity == Severity::Passed));
 }
 
+#[test]
+fn a_healthcheck_is_the_dockerfiles_or_that_of_the_image_it_starts_from() {
+    let healthy = |has_healthcheck| Known { has_healthcheck, ..Known::default() };
+    let judged = |bench: &Bench, base: bool, own: bool| {
+        let subject = bench.subject();
+        let shelf = Shelf::of(vec![("base:2", healthy(base)), ("own", healthy(own))]);
+        Images { made: made(&subject), shelf }.has_healthcheck("web")
+    };
+    let from_argument = "ARG BASE=other\nFROM ${BASE}\n";
+    let mut bench = built(from_argument, r#", "args": {"BASE": "base:2"}"#);
+    assert!(judged(&bench, true, false), "a build argument names the base");
+    assert!(!judged(&bench, false, true), "what is built is not the image of its name");
+    bench.write("web/Dockerfile", "FROM base:2\nHEALTHCHECK NONE\n");
+    assert!(!judged(&bench, true, true));
+    bench.model(r#"{"services": {"web": {"image": "own", "build": {"context": "@/web"}}}}"#);
+    bench.app.build = BuildMode::Never;
+    bench.write("web/Dockerfile", "FROM elsewhere\n");
+    assert!(judged(&bench, false, true), "the image that is pulled has one");
+    bench.write("web/Dockerfile", "FROM elsewhere\nHEALTHCHECK CMD true\n");
+    assert!(judged(&bench, false, false), "its Dockerfile tells, before the image is here");
+    bench.model(r#"{"services": {"web": {"image": "own"}}}"#);
+    assert!(judged(&bench, false, true) && !judged(&bench, true, false));
+}
+
 /// The history of an image that the engine really has.
 #[tokio::test]
 async fn a_real_image_is_asked_about() {
     let Some(docker) = docker().await else { return };
     let name = "ffe-test/ut-history:1";
     let directory = tempfile::tempdir().unwrap();
-    let lines = "FROM scratch\nARG TOKEN=MARKER-1\nENV API_KEY=MARKER-2\nCOPY Dockerfile /\nUSER 7\n";
+    let lines = "FROM scratch\nHEALTHCHECK CMD true\nARG TOKEN=MARKER-1\nENV API_KEY=MARKER-2\nCOPY Dockerfile /\nUSER 7\n";
     std::fs::write(directory.path().join("Dockerfile"), lines).unwrap();
     let mut build = std::process::Command::new("docker");
     let built = build.args(["build", "--quiet", "--tag", name]).arg(directory.path()).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let shelf = Shelf::look(Ok(&docker), BTreeSet::from([name, "ffe-test/ut-nobody:1"])).await;
     let known = shelf.get(name).unwrap();
-    assert_eq!(known.user, "7");
+    assert_eq!((known.user.as_str(), known.has_healthcheck), ("7", true));
+    assert!(!known.architecture.is_empty());
     assert!(known.environment.contains(&"API_KEY=MARKER-2".to_owned()));
     assert!(known.history.iter().any(|layer| layer.contains("TOKEN")), "{:?}", known.history);
     assert!(shelf.get("ffe-test/ut-nobody:1").is_none());

@@ -20,7 +20,7 @@ pub(super) fn check(subject: &Subject<'_>, made: &[Made<'_>], shelf: &Shelf) -> 
 fn nothing(subject: &Subject<'_>, made: &[Made<'_>], shelf: &Shelf) -> Finding {
     let is_asked = !matches!(subject.environment.profile, Profile::Dev | Profile::Testing);
     let unknown = |made: &&Made<'_>| {
-        is_asked && made.written.is_none() && made.service.user.is_none() && made.known(shelf).is_none()
+        is_asked && made.source().is_none() && made.service.user.is_none() && made.known(shelf).is_none()
     };
     let unknown: Vec<_> = made.iter().filter(unknown).map(|made| made.name).collect();
     let told = match unknown.as_slice() {
@@ -39,7 +39,7 @@ fn judge(subject: &Subject<'_>, made: &Made<'_>, shelf: &Shelf) -> Option<Findin
         let is_root = is_root_here(user, made, known);
         return is_root.then(|| written_in_compose(subject, made, user)).flatten();
     }
-    match (&made.written, made.is_built) {
+    match (made.source(), made.is_built) {
         (Some(written), _) => of_dockerfile(subject, made, written, known),
         (None, false) => of_image(subject, made, known?),
         // Built from somewhere else: nobody here knows its Dockerfile.
@@ -50,7 +50,7 @@ fn judge(subject: &Subject<'_>, made: &Made<'_>, shelf: &Shelf) -> Option<Findin
 /// By itself, or because the Dockerfile or the image's history gives that name the id 0.
 fn is_root_here(user: &str, made: &Made<'_>, known: Option<&Known>) -> bool {
     let name = user.split(':').next().unwrap_or_default();
-    let built = made.written.iter().filter_map(|written| written.image.as_ref());
+    let built = made.source().into_iter().filter_map(|written| written.image.as_ref());
     let mut aliases = built.flat_map(|image| image.aliases_of_root.iter());
     is_root(user)
         || aliases.any(|alias| alias == name)
@@ -140,7 +140,7 @@ fn of_image(subject: &Subject<'_>, made: &Made<'_>, known: &Known) -> Option<Fin
     if !is_root_here(&known.user, made, Some(known)) {
         return None;
     }
-    let image = harmless(made.image.as_deref().unwrap_or_default());
+    let image = harmless(made.decisive().unwrap_or_default());
     let said = match known.user.as_str() {
         "" => "its configuration names no user".to_owned(),
         user => format!("its user is `{}`", harmless(user)),
