@@ -263,7 +263,7 @@ impl Drive {
         let mut job = self.wish.job(&resolved, ids, &self.surroundings);
         let in_place = matches!(resolved.environment.placement, Placement::InPlace { .. });
         if job.action.brings_bundle(in_place) {
-            let (bundle, found) = survey(&resolved).await?;
+            let (bundle, found) = survey(&resolved, !self.wish.skip_tests).await?;
             job.bundle = bundle;
             found.into_iter().for_each(|finding| self.find(finding));
         }

@@ -2,13 +2,15 @@
 
 use super::own::Own;
 use crate::config::{self, Resolved, bundle};
-use crate::model::{ErrorKind, FailureReport, Finding, Manifest, Outcome};
+use crate::model::{ErrorKind, FailureReport, Finding, HookPlace, Manifest, Outcome};
+use crate::preflight::{self, Wanted};
 
-/// Returns the list of the bundle's files, and what the rules found.
+/// Returns the list of the bundle's files, and what the rules found. `tests`: whether
+/// the tests would be run.
 ///
 /// # Errors
 /// The files cannot be listed. What a rule finds is no error here: the host's findings belong to the same answer.
-pub(super) async fn survey(resolved: &Resolved) -> Result<(Manifest, Vec<Finding>), Own> {
+pub(super) async fn survey(resolved: &Resolved, tests: bool) -> Result<(Manifest, Vec<Finding>), Own> {
     let (directory, include, exclude) =
         (resolved.app_dir.clone(), resolved.bundle.clone(), resolved.bundle_exclude.clone());
     let files = resolved.files();
@@ -17,8 +19,18 @@ pub(super) async fn survey(resolved: &Resolved) -> Result<(Manifest, Vec<Finding
         apart("rules", move || config::project_rules::check(&files)),
     );
     let manifest = scanned?.map_err(|error| Own::of(Outcome::Invalid, error.report()))?;
-    let findings = findings?.into_iter().map(|finding| finding.silenced_by(&resolved.silenced));
+    let own = own_programs(resolved, tests);
+    let findings = findings?.into_iter().chain(own).map(|finding| finding.silenced_by(&resolved.silenced));
     Ok((manifest, findings.collect()))
+}
+
+/// `hooks.program` of what the runner runs itself: the tests, and hooks that say `on: runner`.
+fn own_programs(resolved: &Resolved, tests: bool) -> Vec<Finding> {
+    let test = resolved.test.as_ref().filter(|_| tests).and_then(|test| test.argv.first());
+    let test = test.map(|program| Wanted { what: "the test".to_owned(), program, may_be_made: false });
+    let hooks = preflight::wanted(&resolved.app.hooks, &HookPlace::Runner);
+    let wanted: Vec<Wanted<'_>> = test.into_iter().chain(hooks).collect();
+    preflight::programs(&wanted, "runner", &resolved.app_dir)
 }
 
 /// Does what reads many files on a thread of its own; `code` is that of the failure should it not come back.

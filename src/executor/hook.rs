@@ -12,6 +12,7 @@ use crate::executor::compose::{ComposeExecutor, ExecutorError, Site};
 use crate::host::change::{self, Change};
 use crate::host::children::DEPLOYMENT;
 use crate::host::process::{self, Command, Finished, ProcessError};
+use crate::host::program;
 use crate::model::{DeploymentId, Hook, HookKind, HookOutcome, HookPlace, HookResult, labels};
 use crate::text::harmless;
 
@@ -96,7 +97,18 @@ pub async fn run_program(
     let mut teller = Teller::new(say);
     let began = Instant::now();
     let ended = process::run_until(&command, stop, |_, line| teller.line(line)).await;
-    result(hook, began, ended)
+    let found = match &ended {
+        Err(ProcessError::Missing { .. } | ProcessError::Start { .. }) => {
+            program::find(program, directory).err()
+        }
+        _ => None,
+    };
+    let result = result(hook, began, ended);
+    // The system only says that something is not there, and not what.
+    match found {
+        Some(why) => HookResult { detail: Some(why.to_string()), ..result },
+        None => result,
+    }
 }
 
 /// Name of a hook at the seam.
@@ -232,7 +244,11 @@ mod tests {
         assert_eq!(result.detail.as_deref(), Some("exited with 3: no such table"));
         let missing = Hook { argv: vec!["no-such-program".into()], ..good };
         let (result, _) = ran(&missing, &BTreeMap::new()).await;
-        assert_eq!(result.detail.as_deref(), Some("`no-such-program` is not installed or not on PATH"));
+        let detail = result.detail.unwrap();
+        assert!(
+            detail.starts_with("no directory of PATH (") && detail.ends_with("has `no-such-program`"),
+            "{detail}"
+        );
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ pub mod layout;
 pub mod lease;
 pub mod memory_file;
 pub mod process;
+pub mod program;
 pub mod queue;
 pub mod seam;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod containers;
 mod docker;
 mod exposed;
 mod external;
+mod hooks;
 mod host;
 mod image;
 mod machine;
@@ -34,6 +35,7 @@ use containers::Containers;
 use image::Images;
 
 pub use compose::too_old;
+pub use hooks::{Wanted, programs, wanted};
 pub use places::located;
 
 /// What is to be deployed, and where: everything that the checks look at.
@@ -109,6 +111,7 @@ pub async fn run(subject: &Subject<'_>, engine: Result<&Docker, &DockerError>) -
     findings.extend(compose::services(subject));
     findings.extend(services::check(subject, containers.as_ref().ok()));
     findings.extend(compose::healthchecks(subject, &images));
+    findings.extend(hooks::check(subject));
     findings.extend(images.check(subject));
     findings.extend(secrets::check(subject));
     findings.extend(project::check(subject, containers));

@@ -146,6 +146,45 @@ pub(super) const RULES: &[Rule] = &[
         silence: Silence::Never("no release could be verified"),
     },
     Rule {
+        id: "hooks.service",
+        group: Group::Config,
+        title: "services that run hooks are in the release",
+        looks_at: "Each `service:` under `hooks` against the services of the compose files' active profiles.",
+        why: "The hook would fail when images are pulled and the backup is taken, or when the new release is live; a service \
+              whose profile is not active has an image that the release does not hold.",
+        mend: "Correct the service's name, add it to the compose file, or name its profile under `profiles:` in \
+               deployments.yaml.",
+        weight: Weight::Error,
+        breaks: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    hooks:\n      pre_deploy: [{ service: bakcend, run: [./migrate] }]",
+        ),
+        keeps: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    hooks:\n      pre_deploy: [{ service: web, run: [./migrate] }]   # a service of the compose file",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
+        id: "hooks.program",
+        group: Group::Config,
+        title: "programs that hooks and tests run are there",
+        looks_at: "The first word of each `run` of a hook on the host, in the files of the release and on the PATH there; of \
+                   hooks on the runner and of `test`, in the app's directory and on the PATH here; whether it may be \
+                   executed, and what its first line asks for (`#!`). Not what runs in a service's container.",
+        why: "The hook would fail when images are pulled and the backup is taken, or when the new release is live.",
+        mend: "Commit the program with its executable bit, name it in `bundle:`, install it on that machine, or correct the \
+               path, which begins at the app's directory.",
+        weight: Weight::Judged(
+            "error in every profile; a warning for a path that a `pre_build` hook of the same machine may make",
+        ),
+        breaks: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    hooks:\n      post_deploy: [{ run: [./smok.sh] }]   # and the file is smoke.sh",
+        ),
+        keeps: Example::Deployments(
+            "deployments:\n  shop:\n    type: docker-compose\n    hooks:\n      post_deploy: [{ shell: 'test -n \"$FFE_VERSION\"' }]",
+        ),
+        silence: Silence::May,
+    },
+    Rule {
         id: "bundle.no-git",
         group: Group::Config,
         title: "the release comes from a git checkout",

@@ -3,6 +3,7 @@
 mod before;
 mod dying;
 mod failing;
+mod missing;
 mod order;
 mod runner;
 mod service;
