@@ -86,34 +86,35 @@ def start(place, repeat):
 
 @part("Round trips over SSH")
 def round_trips(place, repeat):
-    """Turns of the conversation through a proxy that delays each direction: how often our side speaks after it has heard
-    something, which is at least what it waits for. The turns of a login alone are taken off."""
+    """The same through a proxy that does not delay and one that delays each direction: the difference is what is waited for.
+    That of a login alone, up to the moment when a channel can be opened, is taken off."""
     host = Host(place)
     project = Project(place, "far", REMOTE)
-    quick, slow, asked = Proxy(host.port), Proxy(host.port, DELAY / 1000), []
-    took, turns = {quick: [], slow: []}, {"deploy": [], "validate": [], "login": []}
+    quick, slow = Proxy(host.port), Proxy(host.port, DELAY / 1000)
+    kinds = ("deploy", "validate", "login")
+    took = {(kind, proxy): [] for kind in kinds for proxy in (quick, slow)}
     for number in range(repeat + 1):
         for proxy in (quick, slow):
-            project.release(place.compose(version=f"{number} {proxy.delay}"))
-            before = proxy.turns
-            took[proxy].append(place.timed(project.deploy(), env=host.variables(proxy.port)))
-            turns["deploy"].append(proxy.turns - before)
-        project.release(place.compose(version=f"{number} looked at"))
-        before = slow.turns
-        asked.append(place.timed(project.words("validate"), env=host.variables(slow.port)))
-        turns["validate"].append(slow.turns - before)
-        before = slow.turns
-        host.login(slow.port)
-        turns["login"].append(slow.turns - before)
-    # The first deploy brings the agent; of the others those count that are delayed.
-    deploy, login = middle(turns["deploy"][3::2]), middle(turns["login"])
-    validate = middle(turns["validate"][1:])
+            for kind in kinds[:2]:
+                project.release(place.compose(version=f"{number} {proxy.delay} {kind}"))
+                took[kind, proxy].append(place.timed(project.words(kind), env=host.variables(proxy.port)))
+            took["login", proxy].append(host.login(proxy.port))
+
+    def trips(kind):
+        # The first deploy brings the agent.
+        pairs = zip(took[kind, slow][1:], took[kind, quick][1:])
+        return middle([late - early for late, early in pairs]) * 1000 / (2 * DELAY)
+
+    def times(kind):
+        return f"{milliseconds(took[kind, quick][1:])}; {milliseconds(took[kind, slow][1:])}"
+
+    login = trips("login")
     return [
-        fact(f"a deploy; with {2 * DELAY} ms a round trip", f"{milliseconds(took[quick][1:])}; {milliseconds(took[slow][1:])}"),
-        fact("turns of a login", f"{login:.0f}"),
-        row("turns of a deploy beyond them", deploy - login, "", 8),
-        fact(f"a validate with {2 * DELAY} ms a round trip", milliseconds(asked[1:])),
-        row("turns of a validate beyond them, with those that open and close the channel", validate - login, "", 6),
+        fact(f"a deploy; with {2 * DELAY} ms a round trip", times("deploy")),
+        fact(f"a validate; with {2 * DELAY} ms a round trip", times("validate")),
+        fact("round trips of a login", f"{login:.1f}"),
+        row("round trips of a deploy beyond it", round(trips("deploy") - login), "", 8),
+        row("round trips of a validate beyond it", round(trips("validate") - login), "", 3),
     ]
 
 

@@ -285,8 +285,12 @@ fn frames() {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&length[..], &[kind], payload].concat()
     };
-    let seeds =
-        vec![of(2, &job), of(1, b"{\"protocol\":1}"), of(5, b""), [of(6, b""), of(3, b"xyz")].concat()];
+    let seeds = vec![
+        of(2, &job),
+        of(1, b"{\"protocol\":1}"),
+        of(5, b""),
+        [of(6, b""), of(7, b"abc"), of(3, b"xyz")].concat(),
+    ];
     fuzz("frames", seeds, |bytes| {
         let mut stream = bytes;
         let mut outcome = String::new();

@@ -50,6 +50,8 @@ pub(super) struct Link {
     frames: mpsc::Receiver<Result<Frame, FrameError>>,
     /// How many frames have come, pings too.
     heard: Arc<AtomicU32>,
+    /// Files that came before the job.
+    ahead: Vec<u8>,
 }
 
 impl Link {
@@ -73,7 +75,7 @@ impl Link {
                 }
             }
         });
-        Self { frames, heard }
+        Self { frames, heard, ahead: Vec::new() }
     }
 
     /// Returns how often the runner has been heard, pings too.
@@ -111,14 +113,22 @@ impl Link {
     /// # Errors
     /// Something else comes, or it cannot be read.
     pub(super) async fn job(&mut self) -> Result<Job, LinkError> {
-        match self.next().await? {
-            Frame::Job(mut payload) => {
-                let job = serde_json::from_slice(&payload);
-                payload.zeroize();
-                job.map_err(|source| LinkError::Payload { what: "job", source })
+        loop {
+            match self.next().await? {
+                Frame::Ahead(files) => self.ahead = files,
+                Frame::Job(mut payload) => {
+                    let job = serde_json::from_slice(&payload);
+                    payload.zeroize();
+                    return job.map_err(|source| LinkError::Payload { what: "job", source });
+                }
+                _ => return Err(LinkError::Unexpected { found: "another frame", wanted: "a job" }),
             }
-            _ => Err(LinkError::Unexpected { found: "another frame", wanted: "a job" }),
         }
+    }
+
+    /// Takes the archive of files that came before the job; empty when none did.
+    pub(super) fn ahead(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.ahead)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroize;
 
 use crate::event::Cleaner;
-use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId};
+use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId, wall};
 use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
@@ -31,6 +31,9 @@ pub enum Frame {
     Job(Vec<u8>),
     /// A piece of the bundle (tar, zstd); an empty one is the end.
     Bundle(Vec<u8>),
+    /// Files of the bundle (tar, zstd) before the job that they are for, in case the host lacks them: who has to ask for
+    /// a file waits for a whole round trip.
+    Ahead(Vec<u8>),
     /// Go. JSON of [`Start`].
     Start(Vec<u8>),
     /// Stop at the next safe point.
@@ -43,9 +46,11 @@ impl Frame {
     /// Wipes the payload from memory: a job holds secrets.
     pub fn wipe(&mut self) {
         match self {
-            Self::Hello(payload) | Self::Job(payload) | Self::Bundle(payload) | Self::Start(payload) => {
-                payload.zeroize();
-            }
+            Self::Hello(payload)
+            | Self::Job(payload)
+            | Self::Bundle(payload)
+            | Self::Ahead(payload)
+            | Self::Start(payload) => payload.zeroize(),
             Self::Cancel | Self::Ping => {}
         }
     }
@@ -58,14 +63,32 @@ impl Frame {
             Self::Start(_) => 4,
             Self::Cancel => 5,
             Self::Ping => 6,
+            Self::Ahead(_) => 7,
         }
     }
 
     fn payload(&self) -> &[u8] {
         match self {
-            Self::Hello(bytes) | Self::Job(bytes) | Self::Bundle(bytes) | Self::Start(bytes) => bytes,
+            Self::Hello(bytes)
+            | Self::Job(bytes)
+            | Self::Bundle(bytes)
+            | Self::Ahead(bytes)
+            | Self::Start(bytes) => bytes,
             Self::Cancel | Self::Ping => &[],
         }
+    }
+
+    /// Returns what travels before the payload.
+    fn head(&self) -> Result<[u8; 5], FrameError> {
+        let payload = self.payload();
+        let length = u32::try_from(payload.len()).ok().filter(|length| *length <= LONGEST_FRAME);
+        let Some(length) = length else {
+            return Err(FrameError::Garbage(format!("a frame of {} bytes", payload.len())));
+        };
+        let mut head = [0; 5];
+        head[..4].copy_from_slice(&length.to_be_bytes());
+        head[4] = self.kind();
+        Ok(head)
     }
 
     fn of(kind: u8, payload: Vec<u8>) -> Option<Self> {
@@ -76,6 +99,7 @@ impl Frame {
             4 => Self::Start(payload),
             5 => Self::Cancel,
             6 => Self::Ping,
+            7 => Self::Ahead(payload),
             _ => return None,
         })
     }
@@ -112,21 +136,22 @@ pub enum FrameError {
     Garbage(String),
 }
 
+/// Returns the first words of a runner, as they travel: whoever starts an agent says them without waiting for it.
+pub fn greeting() -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION").into();
+    let greeting = Greeting { protocol: PROTOCOL, version, now: Some(wall()) };
+    // A number, a version and a time can always be written; an empty greeting would be refused.
+    let frame = Frame::Hello(serde_json::to_vec(&greeting).unwrap_or_default());
+    frame.head().map(|head| [&head[..], frame.payload()].concat()).unwrap_or_default()
+}
+
 /// Writes one frame.
 ///
 /// # Errors
 /// The stream is broken, or the payload is longer than [`LONGEST_FRAME`].
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> Result<(), FrameError> {
-    let payload = frame.payload();
-    let length = u32::try_from(payload.len()).ok().filter(|length| *length <= LONGEST_FRAME);
-    let Some(length) = length else {
-        return Err(FrameError::Garbage(format!("a frame of {} bytes", payload.len())));
-    };
-    let mut head = [0; 5];
-    head[..4].copy_from_slice(&length.to_be_bytes());
-    head[4] = frame.kind();
-    stream.write_all(&head).await.map_err(FrameError::Broken)?;
-    stream.write_all(payload).await.map_err(FrameError::Broken)?;
+    stream.write_all(&frame.head()?).await.map_err(FrameError::Broken)?;
+    stream.write_all(frame.payload()).await.map_err(FrameError::Broken)?;
     stream.flush().await.map_err(FrameError::Broken)
 }
 
@@ -268,6 +293,7 @@ mod tests {
         let sent = [
             Frame::Hello(b"{}".to_vec()),
             Frame::Bundle(vec![7; 70_000]),
+            Frame::Ahead(vec![8; 7]),
             Frame::Start(b"{}".to_vec()),
             Frame::Cancel,
         ];

@@ -66,7 +66,7 @@ impl StagingError {
 /// A bundle in the agent's cache; removed with this value unless it was moved on.
 pub(super) struct Staged {
     home: PathBuf,
-    /// Files that travelled, and their bytes.
+    /// Files that the host did not have, and their bytes.
     pub sent: (u64, u64),
 }
 
@@ -103,11 +103,17 @@ pub(super) async fn stage(
     let mut staged = Staged { home, sent: (0, 0) };
     check_paths(&job.bundle)?;
     let here = present(&job.bundle, layout, current);
-    let wanted: BTreeSet<&String> =
-        digests(&job.bundle).filter(|digest| !here.contains_key(*digest)).collect();
-    super::link::reply(&Reply::Lacks { digests: wanted.iter().map(|digest| (*digest).clone()).collect() });
-    if !wanted.is_empty() {
-        staged.sent = receive(link, staged.home.join("blobs")).await?;
+    let mut lacks: BTreeSet<String> =
+        digests(&job.bundle).filter(|digest| !here.contains_key(*digest)).cloned().collect();
+    let (ahead, blobs) = (link.ahead(), staged.home.join("blobs"));
+    if !ahead.is_empty() {
+        staged.sent = unpack(&ahead[..], &blobs, &lacks)?;
+        lacks.retain(|digest| !blobs.join(digest).exists());
+    }
+    super::link::reply(&Reply::Lacks { digests: lacks.iter().cloned().collect() });
+    if !lacks.is_empty() {
+        let (files, bytes) = receive(link, blobs, lacks).await?;
+        staged.sent = (staged.sent.0 + files, staged.sent.1 + bytes);
     }
     assemble(&job.bundle, &staged, &here)?;
     Ok(staged)
@@ -199,10 +205,14 @@ fn present(bundle: &Manifest, layout: &Layout, current: Option<&Release>) -> BTr
 }
 
 /// Takes the pieces of the archive and unpacks them as they come.
-async fn receive(link: &mut Link, blobs: PathBuf) -> Result<(u64, u64), StagingError> {
+async fn receive(
+    link: &mut Link,
+    blobs: PathBuf,
+    lacks: BTreeSet<String>,
+) -> Result<(u64, u64), StagingError> {
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
-    let unpacking =
-        tokio::task::spawn_blocking(move || unpack(Pieces { receiver, rest: Vec::new(), at: 0 }, &blobs));
+    let pieces = Pieces { receiver, rest: Vec::new(), at: 0 };
+    let unpacking = tokio::task::spawn_blocking(move || unpack(pieces, &blobs, &lacks));
     let received = pass_on(link, sender).await;
     let unpacked = unpacking.await.map_err(|error| StagingError::Unpack(io::Error::other(error)))?;
     // When unpacking fails, the channel closes and passing on stops: its error is the cause.
@@ -257,7 +267,8 @@ impl Read for Pieces {
     }
 }
 
-fn unpack(pieces: Pieces, blobs: &Path) -> Result<(u64, u64), StagingError> {
+/// Unpacks what the host lacks of an archive; what else it holds is passed over.
+fn unpack(pieces: impl Read, blobs: &Path, lacks: &BTreeSet<String>) -> Result<(u64, u64), StagingError> {
     let stream = zstd::stream::read::Decoder::new(pieces).map_err(StagingError::Unpack)?;
     let mut archive = tar::Archive::new(stream);
     let (mut files, mut bytes) = (0, 0);
@@ -267,8 +278,10 @@ fn unpack(pieces: Pieces, blobs: &Path) -> Result<(u64, u64), StagingError> {
         if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(StagingError::Path(crate::text::harmless(&name)));
         }
-        bytes += keep(&mut entry, &blobs.join(&name), &name)?;
-        files += 1;
+        if lacks.contains(&name) {
+            bytes += keep(&mut entry, &blobs.join(&name), &name)?;
+            files += 1;
+        }
     }
     Ok((files, bytes))
 }

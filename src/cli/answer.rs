@@ -10,7 +10,7 @@ use super::github::{Front, Github};
 use super::init::Initialised;
 use super::order::Wish;
 use super::surroundings::Surroundings;
-use crate::agent::protocol::Reply;
+use crate::agent::protocol::{Reply, greeting};
 use crate::config::{self, Inputs};
 use crate::event::{DeploymentResult, PlanAnswer};
 use crate::model::{
@@ -66,7 +66,7 @@ async fn ask(
     let unreachable = |error: RemoteError| (error.outcome().exit(), error.report());
     let agents = Agents::found().map_err(unreachable)?;
     let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await.map_err(unreachable)?;
-    let channel = remote.attach().await.map_err(unreachable)?;
+    let channel = remote.attach(greeting).await.map_err(unreachable)?;
     let lost = |error: SessionError| (Exit::Unreachable, error.report());
     let mut session = Session::open(channel, redactor).await.map_err(lost)?;
     session.send_job(&job).await.map_err(lost)?;

@@ -12,11 +12,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::channel::{Channel, Ended, Ending, How, Input, Output};
-use crate::agent::protocol::{
-    self, CHUNK, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply,
-};
+use crate::agent::protocol::{self, CHUNK, Frame, FrameError, HostFacts, LONGEST_EVENT, PROTOCOL, Reply};
 use crate::event::Event;
-use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest, wall};
+use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest};
 use crate::text::{Redactor, harmless};
 
 /// Longest line of a reply: answers are larger than events.
@@ -25,6 +23,8 @@ const LONGEST_REPLY: usize = 64 * LONGEST_EVENT;
 const PING: Duration = Duration::from_secs(5);
 /// How long an agent may take to greet back.
 const GREETING: Duration = Duration::from_secs(60);
+/// What travels with a job unasked, before it is compressed: what a TCP connection sends before it waits for an answer.
+const AHEAD: u64 = 32 * 1024;
 /// How long a lost agent may take to tell how it ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -117,7 +117,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Greets the agent.
+    /// Begins with an agent that was greeted when it was started ([`protocol::greeting`]).
     ///
     /// # Errors
     /// It does not answer, or speaks another version.
@@ -135,23 +135,13 @@ impl Session {
     }
 
     async fn greeted(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
-        let Channel { mut stdin, stdout, ending } = channel;
+        let Channel { stdin, stdout, ending } = channel;
         let (sender, messages) = mpsc::channel(256);
         tokio::spawn(read(stdout, redactor, sender));
-        let version = env!("CARGO_PKG_VERSION").into();
-        let greeting = Greeting { protocol: PROTOCOL, version, now: Some(wall()) };
-        let sent = protocol::send(
-            &mut stdin,
-            &Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?),
-        )
-        .await;
         let stdin = Arc::new(Mutex::new(Some(stdin)));
         let pinging = tokio::spawn(ping(Arc::clone(&stdin)));
         let mut session =
             Self { stdin, pinging, messages, ending: Some(ending), facts: HostFacts::default() };
-        if sent.is_err() {
-            return Err(session.lost().await);
-        }
         loop {
             match session.next().await {
                 Message::Reply(reply) => match *reply {
@@ -202,6 +192,22 @@ impl Session {
             return Err(FrameError::Broken(io::ErrorKind::BrokenPipe.into()).into());
         };
         Ok(protocol::send(stdin, frame).await?)
+    }
+
+    /// Sends the files of the bundle that the host lacks most often and that cost next to nothing: the small ones. It goes
+    /// before the job, so that the host need not ask for them. When one cannot be read or has changed, nothing goes ahead:
+    /// the host asks for what it lacks, and may lack nothing.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn send_ahead(&mut self, app_dir: &Path, bundle: &Manifest) -> Result<(), SessionError> {
+        let small = small(bundle);
+        let files = files_of(app_dir, bundle, &small);
+        let mut packed = Vec::new();
+        if files.is_empty() || pack(&files, &mut packed).is_err() {
+            return Ok(());
+        }
+        self.send(Frame::Ahead(packed)).await
     }
 
     /// Sends what the host lacks of the bundle.
@@ -297,6 +303,26 @@ fn sorted(text: &str, redactor: &Redactor) -> Message {
     }
 }
 
+/// Returns the digests of the smallest files, [`AHEAD`] bytes together at most.
+fn small(bundle: &Manifest) -> Vec<String> {
+    let mut files: Vec<(u64, &String)> = bundle
+        .entries
+        .values()
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::File(digest) => Some((entry.size_bytes, digest)),
+            EntryKind::Symlink(_) => None,
+        })
+        .collect();
+    files.sort_unstable();
+    let mut room = AHEAD;
+    let fits = files.into_iter().take_while(|(size, _)| {
+        let left = room.checked_sub(*size);
+        room = left.unwrap_or(0);
+        left.is_some()
+    });
+    fits.map(|(_, digest)| digest.clone()).collect()
+}
+
 fn files_of(app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> BTreeMap<String, (PathBuf, u64)> {
     let lacks: BTreeSet<&String> = lacks.iter().collect();
     let by_digest = bundle.entries.iter().filter_map(|(path, entry)| match &entry.kind {
@@ -309,7 +335,7 @@ fn files_of(app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> BTreeMap<Str
 }
 
 /// Writes the archive: each file under its digest, so that the host can check what came.
-fn pack(files: &BTreeMap<String, (PathBuf, u64)>, out: Pieces) -> Result<(), SessionError> {
+fn pack(files: &BTreeMap<String, (PathBuf, u64)>, out: impl Write) -> Result<(), SessionError> {
     let broken = |_| SessionError::Lost(FrameError::Broken(io::ErrorKind::BrokenPipe.into()));
     let compressed = zstd::stream::write::Encoder::new(out, 3).map_err(broken)?;
     let mut archive = tar::Builder::new(compressed);
@@ -374,7 +400,21 @@ mod tests {
 
     use super::*;
     use crate::host::kept::Said;
+    use crate::model::BundleEntry;
     use crate::remote::channel::Process;
+
+    #[test]
+    fn what_goes_ahead_are_the_small_files() {
+        let file = |digest: &str, size_bytes| {
+            let kind = EntryKind::File(digest.to_owned());
+            (format!("file-{digest}"), BundleEntry { kind, size_bytes, mode: 0o644, tracked: true })
+        };
+        let link =
+            BundleEntry { kind: EntryKind::Symlink("a".into()), size_bytes: 0, mode: 0o777, tracked: true };
+        let entries = [file("a", 20_000), file("b", 1_000_000), file("c", 10), file("d", 13_000)];
+        let entries = entries.into_iter().chain([("link".to_owned(), link)]).collect();
+        assert_eq!(small(&Manifest { entries, ..Manifest::default() }), ["c", "d"]);
+    }
 
     #[tokio::test]
     async fn an_agent_that_says_nothing_is_not_waited_for_for_ever() {

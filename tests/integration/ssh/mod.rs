@@ -6,3 +6,4 @@ mod deploying;
 mod hosts;
 mod losing;
 mod stand;
+mod turns;
