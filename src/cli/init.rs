@@ -13,7 +13,7 @@ use super::answer;
 use super::args::InitArgs;
 use super::surroundings::Surroundings;
 use crate::config::{self, Inputs};
-use crate::model::{ErrorKind, Exit, FailureReport};
+use crate::model::{AppName, ErrorKind, Exit, FailureReport};
 use found::Found;
 
 /// What was done, as it is printed.
@@ -50,9 +50,17 @@ fn write(root: &Path) -> Result<Initialised, FailureReport> {
             None => add(root, &format!("deploy/{stem}.yaml"), &text, &mut done)?,
         }
     }
-    add(root, ".github/workflows/deploy.yml", &texts::workflow(&found), &mut done)?;
+    add(root, &workflow_path(&found), &texts::workflow(&found), &mut done)?;
     done.next = texts::next(&found);
     Ok(done)
+}
+
+/// GitHub reads workflows in the repository's own directory alone.
+fn workflow_path(found: &Found) -> String {
+    match &found.within {
+        Some(within) => format!("{}.github/workflows/deploy-{}.yml", within.up, found.app),
+        None => ".github/workflows/deploy.yml".to_owned(),
+    }
 }
 
 /// The name that the app has without a configuration; with one it is not written again.
@@ -60,8 +68,25 @@ fn app_name(root: &Path) -> Result<String, FailureReport> {
     let job = Surroundings::of_process().variables;
     let inputs =
         Inputs { project_root: root.to_owned(), verb: config::Verb::Looks, job, ..Inputs::default() };
-    let listed = config::list(&inputs).map_err(|error| error.report())?;
+    // In a repository of several projects its own name is no one's.
+    let own = found::within(root).and_then(|within| within.name()?.parse::<AppName>().ok());
+    if let Some(own) = own.filter(|_| config::has_compose_file(root)) {
+        return Ok(own.to_string());
+    }
+    let listed = config::list(&inputs).map_err(|error| elsewhere(root, error.report()))?;
     Ok(listed.apps.into_iter().next().map_or_else(|| "app".to_owned(), |app| app.name))
+}
+
+/// Where the project has no compose file, its directories may: each is a project of its own.
+fn elsewhere(root: &Path, failure: FailureReport) -> FailureReport {
+    let below = found::elsewhere(root);
+    let (Some(first), "compose.file") = (below.first(), failure.code.as_str()) else { return failure };
+    let hint = format!(
+        "there are compose files in {}; run `ffe-deploy init --project-root {}`, and so for each that is deployed",
+        below.iter().take(5).map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", "),
+        crate::text::shell_word(&root.join(first).display().to_string()),
+    );
+    failure.hint(hint)
 }
 
 /// A configuration that is there, wherever it is read from.

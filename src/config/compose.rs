@@ -101,8 +101,46 @@ impl Choice<'_> {
     }
 }
 
+/// What an environment is deployed with when no file is written, as a directory has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByItself {
+    /// The files, in order; none where there is none for this environment.
+    pub files: Vec<String>,
+    /// The environment's file lies over the base file, so that both have to be written.
+    pub is_overlay: bool,
+}
+
+/// Returns which files an environment would be deployed with, looking at names of files and services only.
+pub fn by_itself(app_dir: &Path, environment: &str, profile: Profile) -> ByItself {
+    let choice = Choice { app_dir, environment, profile, written: None, variable: None };
+    let (Some(specific), Some(base)) = (choice.specific(), choice.first(&BASE)) else {
+        return ByItself { files: choice.files().unwrap_or_default(), is_overlay: false };
+    };
+    let has_all = |base: &BTreeSet<String>| {
+        service_names(&app_dir.join(&specific)).is_none_or(|some| base.is_subset(&some))
+    };
+    let whole = service_names(&app_dir.join(&base)).is_none_or(|base| has_all(&base))
+        && stands_alone(&app_dir.join(&specific));
+    match whole {
+        true => ByItself { files: vec![specific], is_overlay: false },
+        false => ByItself { files: vec![base, specific], is_overlay: true },
+    }
+}
+
+/// Whether every service of a file says what it runs; what cannot be read here is for Compose to say.
+fn stands_alone(path: &Path) -> bool {
+    let Some(root) = load(path) else { return true };
+    let services = root.get("services").map(Node::entries).unwrap_or_default();
+    services.iter().all(|entry| ["image", "build", "extends"].iter().any(|key| entry.node.get(key).is_some()))
+}
+
+/// Returns the base files of a directory, the one that is read first.
+pub fn base_files(directory: &Path) -> Vec<String> {
+    BASE.iter().filter(|name| directory.join(name).is_file()).map(|name| (*name).to_owned()).collect()
+}
+
 /// Returns whether a directory has a compose file of any environment.
-pub(super) fn is_there(directory: &Path) -> bool {
+pub fn is_there(directory: &Path) -> bool {
     let is_compose = |name: &str| {
         (name.starts_with("compose.") || name.starts_with("docker-compose."))
             && (name.ends_with(".yml") || name.ends_with(".yaml"))

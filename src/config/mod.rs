@@ -49,6 +49,7 @@ use std::path::PathBuf;
 use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variables, Version};
 use crate::text::Secret;
 
+pub use compose::{ByItself, base_files, by_itself, is_there as has_compose_file};
 pub use duration::timeout;
 pub use effective::effective;
 pub use git::{HARDENED, describe};

@@ -43,6 +43,11 @@ pub fn environments() -> Value {
     )
 }
 
+/// Returns the first line of a file, by which editors know its keys.
+pub fn first_line(name: &str) -> String {
+    format!("# yaml-language-server: $schema={AT}/{name}.schema.json")
+}
+
 /// A whole file: its first key must be there, keys `x-…` are free.
 fn file(name: &str, about: &str, mut schema: Value, app: Value) -> Value {
     schema["required"] = json!([name]);
