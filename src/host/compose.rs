@@ -48,8 +48,10 @@ pub enum ComposeError {
         hint: String,
     },
     /// Only v1 is there.
-    #[error("`docker-compose` is version {found}, and Compose 2.0 or newer is needed")]
+    #[error("`{program}` is version {found}, and Compose 2.0 or newer is needed")]
     VersionOne {
+        /// The words by which it is called.
+        program: String,
         /// Its version.
         found: String,
         /// How to install v2.
@@ -253,11 +255,11 @@ impl Detector {
             Ok(version) if is_two_or_newer(&version) => {
                 Ok(Compose { words: words(&["docker-compose"]), version })
             }
-            Ok(found) => {
-                let hint = Distribution::of_this_machine().install_compose();
-                Err(ComposeError::VersionOne { found, hint })
-            }
-            Err(standalone) => Err(not_installed(plugin.err(), &standalone)),
+            Ok(found) => Err(version_one("docker-compose", found)),
+            Err(standalone) => match plugin {
+                Ok(found) if is_version(&found) => Err(version_one(&PLUGIN.join(" "), found)),
+                plugin => Err(not_installed(plugin.err(), &standalone)),
+            },
         }
     }
 
@@ -269,7 +271,10 @@ impl Detector {
             command = command.env("PATH", path.as_str());
         }
         let said = process::output(&command).await?;
-        Ok(harmless(said.lines().last().unwrap_or_default().trim().trim_start_matches('v')))
+        // Old ones answer in a sentence: `docker-compose version 1.29.2, build 5becea4c`.
+        let last = said.lines().last().unwrap_or_default().trim();
+        let mut words = last.split([' ', ',']).map(|word| word.trim_start_matches('v'));
+        Ok(harmless(words.find(|word| is_version(word)).unwrap_or(last)))
     }
 }
 
@@ -279,7 +284,20 @@ fn words(of: &[&str]) -> Vec<String> {
 
 /// A program that prints no version at all is not Compose.
 fn is_two_or_newer(version: &str) -> bool {
-    version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 2)
+    major(version).is_some_and(|major| major >= 2)
+}
+
+fn is_version(word: &str) -> bool {
+    major(word).is_some()
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+fn version_one(program: &str, found: String) -> ComposeError {
+    let hint = Distribution::of_this_machine().install_compose();
+    ComposeError::VersionOne { program: program.to_owned(), found, hint }
 }
 
 fn not_installed(plugin: Option<ProcessError>, standalone: &ProcessError) -> ComposeError {
@@ -383,6 +401,11 @@ mod tests {
             refused.to_string(),
             "`docker-compose` is version 1.29.2, and Compose 2.0 or newer is needed"
         );
+        let sentence = "echo 'docker-compose version 1.25.0, build unknown'";
+        let refused = detect(&[("docker", "exit 125"), ("docker-compose", sentence)]).await.unwrap_err();
+        assert!(refused.to_string().starts_with("`docker-compose` is version 1.25.0, and"), "{refused}");
+        let refused = detect(&[("docker", "echo v1.9.0")]).await.unwrap_err();
+        assert!(refused.to_string().starts_with("`docker compose` is version 1.9.0, and"), "{refused}");
         assert!(refused.report().hint.unwrap().contains("ompose"));
     }
 
