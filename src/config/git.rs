@@ -51,6 +51,13 @@ pub(super) fn line(directory: &Path, args: &[&str]) -> Option<String> {
     (!answer.is_empty()).then(|| answer.to_owned())
 }
 
+/// Returns what `git --version` says; `None` when there is no git that says anything.
+pub(super) fn version() -> Option<String> {
+    let output = Command::new("git").arg("--version").stdin(Stdio::null()).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!said.is_empty()).then_some(said)
+}
+
 /// Returns `git describe --always --dirty` of the directory; `None` without git, repository or commit.
 pub fn describe(directory: &Path) -> Option<String> {
     line(directory, &["describe", "--always", "--dirty"])

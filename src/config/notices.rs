@@ -8,17 +8,18 @@ use crate::text::harmless;
 
 use super::git::{self, Git};
 
-/// Returns the warnings about the place that a release comes from, and about deploying it there in place.
+/// Returns the warnings about the place that a release comes from, and about deploying it there in place; `asks_versions`
+/// for verbs that check the tools, too.
 pub(super) fn of(
     app_dir: &Path,
     git: Git,
     placement: &Placement,
     job: &BTreeMap<String, String>,
+    asks_versions: bool,
 ) -> Vec<Finding> {
     let in_workspace = matches!(placement, Placement::InPlace { .. }) && is_in_workspace(app_dir, job);
-    let version = (git != Git::Missing).then(|| git::line(app_dir, &["--version"])).flatten();
     let found = [
-        version.map(|version| git_version(&version)),
+        asks_versions.then(|| git_version(git::version().as_deref())),
         bundle(app_dir, git),
         in_workspace.then(in_place_there),
     ];
@@ -29,16 +30,18 @@ pub(super) fn of(
 const OLDEST_GIT: (u32, u32) = (2, 30);
 
 /// `git.version`, of what `git --version` says; what cannot be read as a version passes.
-fn git_version(said: &str) -> Finding {
+fn git_version(said: Option<&str>) -> Finding {
+    let (major, minor) = OLDEST_GIT;
+    let Some(said) = said else {
+        let message = format!("git is not installed on the runner, and {major}.{minor} or newer is wanted");
+        return Finding::warning("git.version", message, "install git on the machine that runs ffe-deploy");
+    };
     let version = harmless(said.trim_start_matches("git version "));
     let mut numbers = version.split(['.', ' ', '-']).map_while(|number| number.parse::<u32>().ok());
     if numbers.next().zip(numbers.next()).is_some_and(|numbers| numbers < OLDEST_GIT) {
         return Finding::warning(
             "git.version",
-            format!(
-                "git on the runner is {version}, and {}.{} or newer is wanted",
-                OLDEST_GIT.0, OLDEST_GIT.1
-            ),
+            format!("git on the runner is {version}, and {major}.{minor} or newer is wanted"),
             "update git on the machine that runs ffe-deploy",
         );
     }
@@ -47,9 +50,12 @@ fn git_version(said: &str) -> Finding {
 
 fn bundle(app_dir: &Path, git: Git) -> Option<Finding> {
     if git != Git::Repository {
-        let why = if git == Git::Missing { "git is not installed" } else { "git tracks nothing here" };
+        let (why, hint) = match git {
+            Git::Missing => ("git is not installed", "install git, and deploy from a git checkout"),
+            Git::NoRepository | Git::Repository => ("git tracks nothing here", "deploy from a git checkout"),
+        };
         let message = format!("{why}: the release holds what .gitignore and .dockerignore let in");
-        return Some(Finding::warning("bundle.no-git", message, "deploy from a git checkout"));
+        return Some(Finding::warning("bundle.no-git", message, hint));
     }
     let dirty = git::describe(app_dir).is_some_and(|label| label.ends_with("-dirty"));
     dirty.then(|| {
@@ -88,8 +94,11 @@ mod tests {
             ("git version 2.39.5 (Apple Git-154)", Passed),
             ("git version next", Passed),
         ] {
-            assert_eq!(git_version(said).severity, severity, "{said}");
+            assert_eq!(git_version(Some(said)).severity, severity, "{said}");
         }
+        let missing = git_version(None);
+        assert_eq!(missing.severity, Warning);
+        assert!(missing.message.starts_with("git is not installed"), "{}", missing.message);
     }
 
     #[test]
@@ -99,7 +108,9 @@ mod tests {
         std::fs::create_dir(&app).unwrap();
         let job = |path: &Path| BTreeMap::from([("GITHUB_WORKSPACE".to_owned(), path.display().to_string())]);
         let warned = |placement: Placement, job: &BTreeMap<String, String>| {
-            of(&app, Git::Repository, &placement, job).iter().any(|found| found.rule == "local.workspace")
+            of(&app, Git::Repository, &placement, job, false)
+                .iter()
+                .any(|found| found.rule == "local.workspace")
         };
         let in_place = || Placement::InPlace { path: app.clone() };
         assert!(warned(in_place(), &job(directory.path())));

@@ -309,8 +309,9 @@ impl Parts<'_> {
         silenced.extend(written.silenced.clone());
         let test = written.test.clone();
         let mut notices = layers.notices;
-        notices.extend(notices::of(&self.app_dir, git, &environment.placement, &self.inputs.job));
-        if matches!(self.inputs.verb, Verb::Changes | Verb::Validates) {
+        let is_checked = matches!(self.inputs.verb, Verb::Changes | Verb::Validates);
+        notices.extend(notices::of(&self.app_dir, git, &environment.placement, &self.inputs.job, is_checked));
+        if is_checked {
             let mut known = layers.variables.below_host.clone();
             known.extend(layers.variables.above_host.clone());
             notices.extend(outside::check(&self.app_dir, &files, &known, &environment.placement));
