@@ -85,7 +85,11 @@ pub(super) async fn look(
     if job.action == Action::Setup {
         findings.iter_mut().for_each(soften);
     }
-    Looked { findings: preflight::located(findings, &job.compose_files), builds, compose: tools.compose.ok() }
+    Looked {
+        findings: preflight::located(findings, &job.compose_files, &job.marks),
+        builds,
+        compose: tools.compose.ok(),
+    }
 }
 
 /// What `setup` is there to mend, and what only a deploy needs, does not stop it.

@@ -213,6 +213,7 @@ impl Wish {
             action: self.action.clone(),
             app: resolved.app.clone(),
             compose_files: resolved.compose_files.clone(),
+            marks: resolved.marks.clone(),
             environment: Environment {
                 timeout: self.timeout.unwrap_or(resolved.environment.timeout),
                 ..resolved.environment.clone()

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::model::{
-    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Hook, Requirements, Retention, SetupDirectory,
-    SetupSpec,
+    AppKind, ArchiveFormat, BackupSpec, BuildMode, HealthSpec, Hook, Mark, Requirements, Retention,
+    SetupDirectory, SetupSpec,
 };
 
 use super::checks;
 use super::hooks::{self, TestSpec};
 use super::interpolate::{Vars, is_variable_name, names};
+use super::marks::Marks;
 use super::paths::{self, RELATIVE};
 use super::problem::Problem;
 use super::reader::{Field, Problems, Section};
@@ -94,6 +95,8 @@ pub(super) struct WrittenApp {
     pub(super) url: Option<String>,
     pub(super) test: Option<TestSpec>,
     pub(super) hooks: Vec<Hook>,
+    /// Where it says what the host is to look for.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// Returns the type of an app when it is one that is built; reports it otherwise. One without a type was reported with
@@ -112,7 +115,7 @@ pub(super) fn read(node: &Node, key: &str, problems: &mut Problems) -> WrittenAp
     }
     let known: Vec<&str> = KEYS.into_iter().chain(section.get("project").map(|_| "project")).collect();
     section.only(&known, &LATER, problems);
-    let mut app = WrittenApp { kind, ..WrittenApp::default() };
+    let mut app = WrittenApp { kind, marks: Marks::of_app(&section), ..WrittenApp::default() };
     read_files(&section, &mut app, problems);
     read_variables(&section, &mut app, problems);
     read_services(&section, &mut app, problems);

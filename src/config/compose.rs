@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::model::{ComposeFile, EnvFileRef, ErrorKind, FailureReport, Profile};
+use crate::model::{ComposeFile, EnvFileRef, ErrorKind, FailureReport, Mark, Profile};
 
 use super::files::read_text;
 use super::interpolate::{Vars, fill_text};
+use super::marks::Marks;
 use super::paths;
 use super::problem::{ConfigError, Problem};
 use super::target::spellings;
@@ -176,24 +177,27 @@ fn service_names(path: &Path) -> Option<BTreeSet<String>> {
     Some(root.get("services")?.entries().iter().map(|entry| entry.key.clone()).collect())
 }
 
-/// Reads what is to be known of the files.
-pub(super) fn read_all(app_dir: &Path, files: Vec<String>) -> Vec<ComposeFile> {
-    files.into_iter().map(|path| read(app_dir, path)).collect()
+/// Reads what is to be known of the files, and marks what findings can be about.
+pub(super) fn read_all(app_dir: &Path, files: Vec<String>) -> (Vec<ComposeFile>, Vec<Mark>) {
+    let (files, marks): (Vec<_>, Vec<_>) = files.into_iter().map(|path| read(app_dir, path)).unzip();
+    (files, marks.concat())
 }
 
 /// A file that is too large to be read here is left to Compose.
-fn read(app_dir: &Path, path: String) -> ComposeFile {
+fn read(app_dir: &Path, path: String) -> (ComposeFile, Vec<Mark>) {
     let text = read_text(&app_dir.join(&path), yaml::LARGEST).unwrap_or_default();
-    let parsed = yaml::parse(&text, "", Tags::Ignored);
+    let parsed = yaml::parse(&text, &path, Tags::Ignored);
     let broken_at = parsed.problems.first().and_then(|problem| problem.line.zip(problem.column));
-    let Some(root) = parsed.root else { return ComposeFile { path, broken_at, ..ComposeFile::default() } };
+    let Some(root) = parsed.root else {
+        return (ComposeFile { path, broken_at, ..ComposeFile::default() }, Vec::new());
+    };
     let name = root.get("name").and_then(Node::text).filter(|name| !name.contains('$')).map(str::to_owned);
     let services = root.get("services").map(Node::entries).unwrap_or_default();
     let places = services.iter().map(|entry| (entry.key.clone(), (entry.place.line, entry.place.column)));
     let places = places.collect();
     let named = services.iter().filter_map(|service| Some((service, service.node.get("env_file")?)));
     let env_files = named.flat_map(|(service, node)| references(&service.key, node)).collect();
-    ComposeFile { path, name, env_files, services: places, broken_at }
+    (ComposeFile { path, name, env_files, services: places, broken_at }, Marks::of_compose(&root))
 }
 
 /// `env_file` in its forms: text, a list, and items with `path` and `required`.
@@ -247,7 +251,7 @@ mod tests {
     fn read_text_as_file(text: &str) -> ComposeFile {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("compose.yml"), text).unwrap();
-        read(directory.path(), "compose.yml".to_owned())
+        read(directory.path(), "compose.yml".to_owned()).0
     }
 
     #[test]

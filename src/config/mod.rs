@@ -19,6 +19,7 @@ mod hooks;
 mod interpolate;
 mod job_values;
 mod literals;
+mod marks;
 mod notices;
 mod notify;
 mod outside;
@@ -46,7 +47,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{App, ComposeFile, Environment, Finding, RegistryLogin, Variables, Version};
+use crate::model::{App, ComposeFile, Environment, Finding, Mark, RegistryLogin, Variables, Version};
 use crate::text::Secret;
 
 pub use compose::{ByItself, base_files, by_itself, is_there as has_compose_file};
@@ -115,6 +116,8 @@ pub struct Resolved {
     pub app: App,
     /// What is in its compose files.
     pub compose_files: Vec<ComposeFile>,
+    /// Where in them and in deployments.yaml findings belong, from the app's directory.
+    pub marks: Vec<Mark>,
     /// Where it lives on its host, and under which rules.
     pub environment: Environment,
     /// The machine.

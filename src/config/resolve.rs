@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::model::{
-    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Placement, Profile, RegistryLogin,
-    Version,
+    App, AppName, CheckProbe, ComposeFile, Environment, EnvironmentName, Mark, Placement, Profile,
+    RegistryLogin, Version,
 };
 use crate::text::Secret;
 
@@ -23,7 +23,7 @@ use super::select::{Project, default_name};
 use super::target::{Above, EnvironmentVars, Target, not_said, spellings};
 use super::variables::{Layers, Sources, secrets_of};
 use super::yaml::{Entry, Node, Value};
-use super::{Inputs, Resolved, Verb, bundle, notices, notify, outside, registries};
+use super::{Inputs, Resolved, Verb, bundle, marks, notices, notify, outside, registries};
 
 /// Returns the app, the environment and everything that goes with them, checked.
 ///
@@ -55,7 +55,7 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     };
     let app_dir = app_directory(&project.root, &name, &written, &mut problems);
     let app_dir = app_dir.unwrap_or_else(|| project.root.clone());
-    let parts = Parts { inputs, name, place, version, registries, app_dir };
+    let parts = Parts { inputs, name, place, version, registries, project_root: &project.root, app_dir };
     let mut resolved = parts.finish(&mut written, problems)?;
     resolved.secrets.extend(slack.iter().flat_map(notify::Slack::secrets));
     resolved.secrets = dedup(resolved.secrets);
@@ -188,6 +188,7 @@ struct Parts<'a> {
     place: Place<'a>,
     version: Version,
     registries: Vec<RegistryLogin>,
+    project_root: &'a Path,
     app_dir: PathBuf,
 }
 
@@ -197,7 +198,7 @@ impl Parts<'_> {
         let mut layers = self.layers(written, git, &mut problems);
         let files = self.compose_files(written, &layers);
         let files = files.map(|files| compose::read_all(&self.app_dir, files));
-        if let Ok(files) = &files {
+        if let Ok((files, _)) = &files {
             self.add_env_files(files, git, &mut layers, &mut problems);
         }
         if let Err(ConfigError::Invalid(more)) = &files {
@@ -289,7 +290,7 @@ impl Parts<'_> {
         self,
         written: &mut WrittenApp,
         layers: Layers,
-        compose_files: Vec<ComposeFile>,
+        (compose_files, mut marks): (Vec<ComposeFile>, Vec<Mark>),
         target: Target,
         requires_confirmation: bool,
         git: Git,
@@ -299,7 +300,9 @@ impl Parts<'_> {
             secrets.extend([&ssh.key, &ssh.passphrase].into_iter().flatten().cloned());
         }
         secrets.extend(self.registries.iter().map(|login| Secret::new(login.password.as_str())));
-        let written = std::mem::take(written);
+        let mut written = std::mem::take(written);
+        let of_app = std::mem::take(&mut written.marks);
+        marks.extend(marks::from_app(of_app, self.project_root, &self.app_dir));
         let mut bundle_globs = written.bundle.clone();
         let files: Vec<String> = compose_files.iter().map(|file| file.path.clone()).collect();
         bundle_globs.extend(files.iter().map(|file| bundle::escaped(file)));
@@ -321,6 +324,7 @@ impl Parts<'_> {
             environment,
             app: self.app(written, files, layers.compose_profiles),
             compose_files,
+            marks,
             target,
             variables: layers.variables,
             origins: layers.origins,

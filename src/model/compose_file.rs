@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Place;
+
 /// The little that is known of one compose file; what it means is for Compose on the host to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComposeFile {
@@ -29,4 +31,15 @@ pub struct EnvFileRef {
     pub path: String,
     /// Whether Compose refuses to go on without it.
     pub required: bool,
+}
+
+/// A place that findings of a rule belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Id of the rule.
+    pub rule: String,
+    /// Part of the messages that are about it; empty: each one is.
+    pub words: String,
+    /// Where it is.
+    pub place: Place,
 }

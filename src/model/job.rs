@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, RegistryLogin, ReleaseId};
+use super::{App, ComposeFile, CorrelationId, DeploymentId, Environment, Mark, RegistryLogin, ReleaseId};
 
 /// One order to the agent. Holds secrets: it travels on pipes only, and is never written to disk or printed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Job {
     /// What is in its compose files, as the runner has them.
     #[serde(default)]
     pub compose_files: Vec<ComposeFile>,
+    /// Where findings belong in the project's files.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
     /// Where, and under which rules.
     pub environment: Environment,
     /// Rules that do not count here, by id, with the reason.
@@ -355,6 +358,7 @@ pub(crate) fn example_job() -> Job {
     });
     Job {
         compose_files: Vec::new(),
+        marks: Vec::new(),
         silenced: BTreeMap::new(),
         deployment_id: "deploy-1".parse().unwrap(),
         correlation_id: "c".parse().unwrap(),

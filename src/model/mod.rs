@@ -38,7 +38,7 @@ pub use app::{
     KEEP_RELEASES, Preset, Requirements, Retention, SetupDirectory, SetupSpec,
 };
 pub use build::{BuildOrder, BuildOrders, BuildSecret};
-pub use compose_file::{ComposeFile, EnvFileRef};
+pub use compose_file::{ComposeFile, EnvFileRef, Mark};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, OnLost, Placement, Profile, TIMEOUT};
 pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};

@@ -70,6 +70,7 @@ fn twice(wanted: &[Wanted<'_>]) -> Vec<Finding> {
                 "give one of them another port, in the compose file or by its variable in the env file",
             )
             .detail("port", port.to_string())
+            .detail("service", other)
         })
         .collect()
 }

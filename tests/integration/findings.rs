@@ -114,7 +114,7 @@ fn root_is_found_in_dockerfiles_compose_files_and_images() {
         .file("docker-compose.yml", compose("build: {context: ., target: dev}\n    user: '10001:0'"));
     passes(&bench.finds("image.user", 0));
     bench.project.file("docker-compose.yml", compose("build: {context: ., target: prod}\n    user: root"));
-    is(&bench.finds("image.user", 3), "error", "docker-compose.yml:2");
+    is(&bench.finds("image.user", 3), "error", "docker-compose.yml:4");
     let inline = format!("build: {{context: ., dockerfile_inline: \"FROM {base}\\nUSER 00\\n\"}}");
     bench.project.file("docker-compose.yml", compose(&inline));
     is(&bench.finds("image.user", 3), "error", "docker-compose.yml:2");
@@ -138,7 +138,7 @@ fn secrets_in_images_are_named_and_never_shown() {
     let made = bench.image("ARG TOKEN=MARKER-2\nENV API_KEY=MARKER-3");
     bench.project.file("docker-compose.yml", compose(&format!("image: '{made}'")));
     let found = bench.finds("image.secrets", 0);
-    is(&found, "warning", "docker-compose.yml:2");
+    is(&found, "warning", "docker-compose.yml:3");
     assert!(found[0].1.contains("`API_KEY`, `TOKEN`"), "{found:?}");
 }
 

@@ -198,5 +198,5 @@ fn what_is_not_well_comes_with_what_is_wanted_what_to_do_and_its_page() {
     project.commit("moving");
     let ended = host.run(&project, &["validate", "production", "--host", "local"]).exits(0);
     let latest = rules::find("compose.latest").expect("the rule");
-    ended.says(&["\ndocker\n", "\ncompose\n", latest.title, &latest.url(), "at      docker-compose.yml:2"]);
+    ended.says(&["\ndocker\n", "\ncompose\n", latest.title, &latest.url(), "at      docker-compose.yml:3"]);
 }

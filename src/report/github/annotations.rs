@@ -25,21 +25,26 @@ impl Sources {
     /// directory from which the host names files.
     pub(in crate::report) fn in_checkout(&self, place: &Place, app_dir: Option<&Path>) -> Option<Place> {
         let path = Path::new(&place.file);
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        let absolute = match (path.is_absolute(), inside) {
-            (true, _) => path.to_owned(),
-            (false, true) => app_dir.unwrap_or(&self.project_root).join(path),
-            (false, false) => return None,
-        };
+        let absolute = plain(&app_dir.unwrap_or(&self.project_root).join(path))?;
         let workspace = self.workspace.as_deref().unwrap_or(&self.project_root);
         let file = absolute.strip_prefix(workspace).ok()?;
-        let plain = file.components().filter(|part| *part != Component::CurDir);
-        if plain.clone().any(|part| !matches!(part, Component::Normal(_))) {
-            return None;
-        }
-        let file = plain.collect::<PathBuf>().to_str()?.to_owned();
+        let file = file.to_str().filter(|file| !file.is_empty())?.to_owned();
         Some(Place { file, line: place.line, column: place.column })
     }
+}
+
+/// A path without `.` and `..`, by its words alone: nothing is opened.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if !plain.pop() => return None,
+            Component::ParentDir => {}
+            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => plain.push(part),
+        }
+    }
+    Some(plain)
 }
 
 /// Prints the remarks when the run is over.
@@ -265,11 +270,18 @@ mod tests {
 
     #[test]
     fn no_place_leads_out_of_the_checkout() {
-        for (file, app_dir) in
-            [("../x", None), ("/etc/passwd", None), ("a/../../x", None), ("x", Some(Path::new("/elsewhere")))]
-        {
+        for (file, app_dir) in [
+            ("../../../x", None),
+            ("/etc/passwd", None),
+            ("a/../../../../x", None),
+            ("..", Some(Path::new("/w/a"))),
+        ] {
             assert_eq!(sources().in_checkout(&place(file), app_dir), None, "{file}");
         }
+        assert_eq!(sources().in_checkout(&place("x"), Some(Path::new("/elsewhere"))), None);
+        let app_dir = Some(Path::new("/w/shops/one/app"));
+        let above = sources().in_checkout(&place("../deployments.yaml"), app_dir);
+        assert_eq!(above, Some(place("shops/one/deployments.yaml")));
         let alone = Sources { workspace: None, project_root: "/p".into() };
         assert_eq!(alone.in_checkout(&place("/p/x.yml"), None), Some(place("x.yml")));
     }
