@@ -211,6 +211,7 @@ fn last_deployment(entry: &HistoryEntry) -> Option<LastDeployment> {
         version: record.version.clone(),
         outcome: record.outcome,
         ended_at: record.timestamp,
+        hooks: record.hooks.clone(),
     })
 }
 

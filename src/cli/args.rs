@@ -75,7 +75,7 @@ pub(super) enum Verb {
     Prune(OperateArgs),
     /// Take a backup (`backup`, `backup create`), list those there are (`backup list`), or take old ones away (`backup prune`)
     Backup(Box<BackupArgs>),
-    /// Print the JSON Schemas (2020-12) of the configuration and of the event log
+    /// Print the JSON Schemas (2020-12) of the configuration, of the event log and of the history's records
     Schema(SchemaArgs),
     /// Write deployments.yaml, environments.yaml and a workflow from what the project has; what is there stays
     Init(InitArgs),

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::config::schema;
 use crate::event;
-use crate::model::Exit;
+use crate::model::{Exit, history_schema};
 
 /// Arguments of `schema`.
 #[derive(Args, Clone)]
 pub(super) struct SchemaArgs {
-    /// Which one: deployments, environments or events [default: all of them, by name in one object]
+    /// Which one: deployments, environments, events or history [default: all of them, by name in one object]
     #[arg(value_name = "NAME", value_enum, hide_possible_values = true)]
     pub name: Option<Name>,
 }
@@ -26,6 +26,8 @@ pub(super) enum Name {
     Environments,
     /// One line of the event log.
     Events,
+    /// One record of the history.
+    History,
 }
 
 /// Prints one schema or all.
@@ -34,6 +36,7 @@ pub(super) fn print(args: &SchemaArgs) -> Exit {
         Name::Deployments => schema::deployments(),
         Name::Environments => schema::environments(),
         Name::Events => event::schema(),
+        Name::History => history_schema(),
     };
     let answer: Value = match args.name {
         Some(name) => of(name),
@@ -41,6 +44,7 @@ pub(super) fn print(args: &SchemaArgs) -> Exit {
             "deployments": of(Name::Deployments),
             "environments": of(Name::Environments),
             "events": of(Name::Events),
+            "history": of(Name::History),
         }),
     };
     let text = serde_json::to_string_pretty(&answer).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppName, ArchiveFormat, ContainerState, DeploymentId, EnvironmentName, Finding, HealthReport,
-    HealthState, Outcome, Overall, ReleaseId, Severity, Stage, Verdict,
+    HealthState, HookResult, Outcome, Overall, ReleaseId, Severity, Stage, Verdict,
 };
 
 /// Answer of `status`: what runs, since when, and whether somebody is at it.
@@ -93,6 +93,9 @@ pub struct LastDeployment {
     pub outcome: Outcome,
     /// When it ended.
     pub ended_at: Timestamp,
+    /// Hooks that ran, with how they ended.
+    #[serde(default)]
+    pub hooks: Vec<HookResult>,
 }
 
 /// A deployment that did not end.

@@ -1,17 +1,19 @@
 //! One record of the history, and how a deployment that ended is told in it (R002-15).
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    App, AppName, CheckResult, DeploymentId, EnvironmentName, FailureReport, Outcome, ReleaseId, Requester,
+    App, AppName, CheckResult, DeploymentId, EnvironmentName, FailureReport, HookResult, Outcome, ReleaseId,
+    Requester,
 };
 
 /// Version of the record's format; every record says it.
 pub const HISTORY_SCHEMA: u32 = 1;
 
 /// What is remembered of one deployment: R002-15's keys first, then ours. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryRecord {
     /// The app.
     pub app: AppName,
@@ -20,6 +22,7 @@ pub struct HistoryRecord {
     /// Version that it was to bring.
     pub version: String,
     /// When it ended; UTC.
+    #[schemars(with = "String")]
     pub timestamp: Timestamp,
     /// The documents' word.
     pub status: HistoryStatus,
@@ -49,6 +52,7 @@ pub struct HistoryRecord {
     /// Address of the workflow's run, when there is one.
     pub run_url: Option<String>,
     /// When it began; UTC.
+    #[schemars(with = "String")]
     pub started_at: Timestamp,
     /// Seconds from start to end, with milliseconds.
     pub duration_seconds: f64,
@@ -56,6 +60,9 @@ pub struct HistoryRecord {
     pub backup: Option<String>,
     /// Results of the checks of the release that was asked for.
     pub checks: Vec<CheckResult>,
+    /// Hooks that ran, and those that were left to the runner (`not_run` here: the host does not see it).
+    #[serde(default)]
+    pub hooks: Vec<HookResult>,
     /// Everything that went wrong, root cause first.
     pub errors: Vec<FailureReport>,
 }
@@ -93,13 +100,14 @@ impl HistoryRecord {
             duration_seconds: seconds.max(0.0),
             backup: None,
             checks: Vec::new(),
+            hooks: Vec::new(),
             errors: Vec::new(),
         }
     }
 }
 
 /// How a deployment ended, in the history's words (DESIGN section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryStatus {
     /// The release is verified and current.
@@ -160,5 +168,44 @@ impl HistoryEntry {
             Self::Record(record) => Some(record),
             Self::Unreadable { .. } => None,
         }
+    }
+}
+
+/// Returns the JSON Schema (2020-12) of a record (`schemas/history.schema.json`).
+pub fn history_schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<HistoryRecord>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_of_a_record_is_the_one_the_code_makes() {
+        let path = format!("{}/schemas/history.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let made = serde_json::to_string_pretty(&history_schema()).unwrap() + "\n";
+        if std::env::var_os("FFE_BLESS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == made, "{path} is not what the code makes; FFE_BLESS=1 cargo test writes it");
+    }
+
+    #[test]
+    fn a_record_of_before_hooks_were_recorded_has_none() {
+        let schema = history_schema();
+        let id = "deploy-20261121064000-1b9d6bcd";
+        let old = serde_json::json!({
+            "app": "shop", "env": "production", "version": "1.0.0", "timestamp": "2026-11-21T06:40:00Z",
+            "status": "succeeded", "config": {}, "schema": 1, "deployment_id": id, "verb": "deploy",
+            "outcome": "succeeded", "release": id, "previous_release": null, "rolled_back_to": null, "reason": null,
+            "who": "ada", "run_url": null, "started_at": "2026-11-21T06:39:58Z", "duration_seconds": 2.0,
+            "backup": null, "checks": [], "errors": []
+        });
+        let record: HistoryRecord = serde_json::from_value(old).unwrap();
+        assert!(record.hooks.is_empty());
+        let written = serde_json::to_value(&record).unwrap();
+        assert!(jsonschema::draft202012::new(&schema).unwrap().is_valid(&written), "{written}");
     }
 }

@@ -41,7 +41,7 @@ pub use build::{BuildOrder, BuildOrders, BuildSecret};
 pub use compose_file::{ComposeFile, EnvFileRef, Mark};
 pub use docker::{ContainerFacts, ContainerState, HealthState, ImageFacts};
 pub use environment::{Environment, OnLost, Placement, Profile, TIMEOUT};
-pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus};
+pub use history::{HISTORY_SCHEMA, HistoryEntry, HistoryRecord, HistoryStatus, history_schema};
 pub use hook::{HOOK_TIMEOUT, Hook, HookKind, HookOutcome, HookPlace, HookResult, OnError};
 pub use ids::{AppName, CorrelationId, DeploymentId, EnvironmentName, NameError, ReleaseId};
 #[cfg(test)]

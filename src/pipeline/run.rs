@@ -219,6 +219,7 @@ impl Run {
             reason,
             backup: result.backup.clone(),
             checks: result.checks.clone(),
+            hooks: result.hooks.clone(),
             errors: result.errors.clone(),
             ..new
         }

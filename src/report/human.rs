@@ -398,6 +398,7 @@ mod tests {
                 version: "1.2.0".into(),
                 outcome: Outcome::RolledBack,
                 ended_at: at(60),
+                hooks: vec![],
             }),
             unfinished: Some(Unfinished {
                 deployment_id: "deploy-3".parse().unwrap(),

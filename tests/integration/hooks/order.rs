@@ -134,3 +134,28 @@ fn in_place_hooks_run_where_the_project_lies() {
     stand.deploy("1.0.0").exits(0);
     assert!(stand.notes()[0].ends_with(", shop"), "{:?}", stand.notes());
 }
+
+#[test]
+fn the_history_and_status_list_the_hooks_that_ran_with_how_they_ended() {
+    needs!("docker", "git");
+    let stand = Stand::new(&[
+        "pre_deploy: [{name: b, run: [./note.sh]}]",
+        "post_deploy: [{name: c, shell: 'echo sorry; exit 3', on_error: warn}]",
+        "finally: [{name: g, run: [./note.sh], on: runner}]",
+    ]);
+    stand.deploy("1.0.0").exits(0);
+    let told = ["pre_deploy b succeeded", "post_deploy c failed", "finally g not_run"];
+    let records = stand.run(&["history", "staging", "--output", "json"]).exits(0).json();
+    let record = &records[0];
+    assert_eq!(hooks(record), told, "the host cannot know what becomes of the last one: {record}");
+    let failed = &record["hooks"][1];
+    assert_eq!((&failed["exit_code"], &failed["detail"]), (&3.into(), &"exited with 3: sorry".into()));
+    assert!(failed["took_ms"].is_u64() && failed["place"] == "host", "{failed}");
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/history.schema.json"));
+    let schema = serde_json::from_str(&schema.expect("the schema is there")).expect("it is JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("it is a schema");
+    let errors: Vec<String> = validator.iter_errors(record).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let status = stand.run(&["status", "staging", "--output", "json"]).exits(0).json();
+    assert_eq!(hooks(&status["last_deployment"]), told);
+}
