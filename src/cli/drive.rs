@@ -344,7 +344,8 @@ impl Drive {
                     }
                     Reply::Answer { answer } if self.wish.action == Action::Plan => {
                         let own = self.found.iter().cloned().chain(order).collect();
-                        return planned::judge(answer, own);
+                        let test = load.test.as_ref().filter(|_| !self.wish.skip_tests);
+                        return planned::judge(answer, own, test);
                     }
                     Reply::Answer { answer } => {
                         let own = self.found.iter().cloned().chain(order).collect();

@@ -9,8 +9,8 @@ use super::answer;
 use super::drive::{Agreed, Drive};
 use super::own::{self, Own};
 use super::stage::OwnEnding;
-use crate::config;
-use crate::event::{EventKind, Plan, PlanAnswer, PlannedFile, Texts};
+use crate::config::{self, TestSpec};
+use crate::event::{EventKind, Plan, PlanAnswer, PlannedFile, PlannedTest, Texts};
 use crate::here;
 use crate::model::{ErrorKind, Exit, FailureReport, Finding, Outcome, Stage};
 
@@ -23,11 +23,11 @@ const AROUND: usize = 3;
 /// What stands in place of a value that looks like a secret's.
 const HIDDEN: &str = "***";
 
-/// Takes what the host says together with what the runner found itself.
+/// Takes what the host says together with what the runner found itself, and the tests that it would run.
 ///
 /// # Errors
 /// Something refuses the deployment, or the answer is none.
-pub(super) fn judge(answer: Value, own: Vec<Finding>) -> Result<Agreed, Own> {
+pub(super) fn judge(answer: Value, own: Vec<Finding>, test: Option<&TestSpec>) -> Result<Agreed, Own> {
     let Ok(mut found) = serde_json::from_value::<PlanAnswer>(answer) else {
         let message = "the agent on the host answered something that is no plan; nothing was touched";
         let failure = FailureReport::new(ErrorKind::DeploymentError, "agent.protocol", message);
@@ -38,7 +38,15 @@ pub(super) fn judge(answer: Value, own: Vec<Finding>) -> Result<Agreed, Own> {
     if own::is_refused(&found.findings) {
         return Err(own::refused(&found.findings));
     }
+    if let Some(plan) = &mut found.plan {
+        plan.test = test.map(planned_test);
+    }
     Ok(Agreed::Answered(serde_json::to_value(found).unwrap_or_default()))
+}
+
+fn planned_test(test: &TestSpec) -> PlannedTest {
+    let timeout_ms = u64::try_from(test.timeout.as_millis()).unwrap_or(u64::MAX);
+    PlannedTest { command: test.argv.clone(), timeout_ms }
 }
 
 impl Drive {

@@ -187,7 +187,10 @@ impl<'a> Cleaner<'a> {
             images,
             files,
             backup,
+            health_before: _,
             checks,
+            test,
+            hooks,
             notes,
         } = plan;
         self.line(version);
@@ -215,6 +218,14 @@ impl<'a> Cleaner<'a> {
         checks.truncate(MOST_ITEMS);
         for check in checks {
             self.each_line([&mut check.check, &mut check.asked].into_iter().chain(&mut check.skipped));
+        }
+        if let Some(test) = test {
+            self.lines(&mut test.command);
+        }
+        hooks.truncate(MOST_ITEMS);
+        for hook in hooks {
+            self.each_line([&mut hook.hook, &mut hook.place].into_iter().chain(&mut hook.only_if));
+            self.lines(&mut hook.command);
         }
         self.lines(notes);
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::{
     DeploymentResult, Event, EventKind, FileChanges, ImageChange, ImageHow, ImageName, Origin, Plan,
-    PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedImage, PlannedService, Reason, SCHEMA,
-    ServiceChange, Span, SpanStatus, Why,
+    PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedHook, PlannedImage, PlannedService,
+    PlannedTest, Reason, SCHEMA, ServiceChange, Span, SpanStatus, Why,
 };
 use crate::model::{
-    CheckResult, ErrorKind, FailureReport, Finding, HealthReport, HookKind, HookOutcome, HookResult, Outcome,
-    Severity, Stage, StageOutcome, Verdict,
+    Before, CheckResult, ErrorKind, FailureReport, Finding, HealthReport, HookKind, HookOutcome, HookResult,
+    Outcome, Severity, Stage, StageOutcome, Verdict,
 };
 
 /// Returns an event of this kind, always the same but for its number.
@@ -175,6 +175,17 @@ pub(crate) fn plan() -> Plan {
             asked: "GET http://localhost:8000/health".into(),
             optional: false,
             skipped: None,
+        }],
+        health_before: Before::Warn,
+        test: Some(PlannedTest { command: vec!["./scripts/test.sh".into()], timeout_ms: 600_000 }),
+        hooks: vec![PlannedHook {
+            hook: "migrate".into(),
+            kind: HookKind::PreDeploy,
+            place: "service backend".into(),
+            command: vec!["./manage.py".into(), "migrate".into()],
+            timeout_ms: 300_000,
+            on_error: None,
+            only_if: None,
         }],
         notes: vec!["deploy-20261121063900-0c0ffee0 is under way".into()],
     }

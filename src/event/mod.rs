@@ -27,8 +27,8 @@ pub use emitter::{Context, Emitter, Here, Sink};
 pub use foreign::{ForeignEventError, LONGEST_FOREIGN_LINE};
 pub use kind::{EventKind, FileChanges, ImageChange, ImageHow, ImageName, ServiceChange, Span, SpanStatus};
 pub use plan::{
-    Plan, PlanAnswer, PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedImage, PlannedService,
-    Reason, Texts, Why,
+    Plan, PlanAnswer, PlannedBackup, PlannedCheck, PlannedFile, PlannedFiles, PlannedHook, PlannedImage,
+    PlannedService, PlannedTest, Reason, Texts, Why,
 };
 pub use result::DeploymentResult;
 pub use schema::schema;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageHow, ServiceChange};
-use crate::model::{Finding, Severity};
+use crate::model::{Before, Finding, HookKind, OnError, Severity};
 
 /// Answer of `deploy --plan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,17 @@ pub struct Plan {
     pub files: PlannedFiles,
     /// The backup that would be taken.
     pub backup: PlannedBackup,
+    /// What becomes of the deploy when what runs is not healthy (`health.before`), which is asked before it.
+    #[serde(default)]
+    pub health_before: Before,
     /// Health checks that would be asked.
     pub checks: Vec<PlannedCheck>,
+    /// The tests that would be run before anything else; absent: none.
+    #[serde(default)]
+    pub test: Option<PlannedTest>,
+    /// Hooks that would run, in the order in which they can come.
+    #[serde(default)]
+    pub hooks: Vec<PlannedHook>,
     /// What else one should know.
     pub notes: Vec<String>,
 }
@@ -180,6 +189,34 @@ pub struct PlannedCheck {
     pub optional: bool,
     /// Why it would not be asked.
     pub skipped: Option<String>,
+}
+
+/// The tests that would be run on the runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedTest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Longest time.
+    pub timeout_ms: u64,
+}
+
+/// A hook that would run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedHook {
+    /// Its name.
+    pub hook: String,
+    /// When it would run.
+    pub kind: HookKind,
+    /// Where: `host`, `runner`, or `service NAME`.
+    pub place: String,
+    /// Program and arguments, secrets redacted; empty where the service's own command would run.
+    pub command: Vec<String>,
+    /// Longest time.
+    pub timeout_ms: u64,
+    /// What its failure would mean; only of `post_deploy`.
+    pub on_error: Option<OnError>,
+    /// Under which condition, in words; absent: in any case.
+    pub only_if: Option<String>,
 }
 
 impl Plan {

@@ -3,6 +3,7 @@
 //! Reads the root, asks the engine and the registries, and lets Compose rehearse; everything that is written for that is
 //! in memory, or in the agent's cache.
 
+mod hooks;
 mod services;
 mod texts;
 
@@ -77,6 +78,7 @@ pub async fn plan(ground: &Ground<'_>) -> Result<(Plan, BTreeMap<String, Texts>)
         previous_version: current.map(|current| current.version.clone()),
         previous_release: current.map(|current| current.id.to_string()),
         images: sketch.forecast.work.clone(),
+        health_before: job.app.health.before,
         notes: sketch.forecast.notes.clone(),
         ..Plan::default()
     };
@@ -94,6 +96,12 @@ pub async fn plan(ground: &Ground<'_>) -> Result<(Plan, BTreeMap<String, Texts>)
         judge(&sides, drift.as_ref(), is_same, &mut plan.notes).await
     };
     plan.backup = ground.backup(&sketch, &found, is_same).await?;
+    let work = match (is_well, is_same) {
+        (true, _) => hooks::Work::None,
+        (false, true) => hooks::Work::Repair,
+        (false, false) => hooks::Work::Release,
+    };
+    plan.hooks = hooks::planned(ground, &sketch, work);
     plan.checks = if is_well { Vec::new() } else { ground.checks(&sketch)? };
     let texts = if is_well { BTreeMap::new() } else { texts::of(ground, &files, &sketch.outline.variables) };
     plan.files = planned(files);

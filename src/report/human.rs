@@ -180,6 +180,7 @@ pub fn plan(plan: &Plan, width: Option<u16>) -> String {
         page.paragraph("\n", &format!("backup: {}", plan_words::backup(&plan.backup)));
     }
     page.table(width, &["CHECK", "WOULD ASK"], plan_words::checks(plan));
+    page.table(width, &["HOOK", "WHEN", "WHERE", "WOULD RUN"], plan_words::hooks(plan));
     for note in &plan.notes {
         page.paragraph("! ", note);
     }
@@ -460,6 +461,9 @@ backend  ✗ unhealthy  12 ms    GET http://localhost:8000/health  connection re
             "db       unchanged\n",
             "config/shop.yaml\n  @@ -1 +1 @@\n  -listen: 8000\n  +listen: 8080\n",
             "backup: data, volume db → /srv/shop/production/backups\n",
+            "before the deploy  every check of 1.1.0, which runs; one that fails is a warning\n",
+            "test     before anything else  runner           ./scripts/test.sh, at most 10 min 00 s\n",
+            "migrate  pre_deploy            service backend  ./manage.py migrate, at most 5 min 00 s\n",
             "! deploy-20261121063900-0c0ffee0 is under way\n",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

@@ -1,7 +1,11 @@
 //! A plan in rows of words, for every reader that shows one.
 
 use super::words;
-use crate::event::{ImageHow, Plan, PlannedBackup, PlannedImage, PlannedService, Reason, ServiceChange, Why};
+use crate::event::{
+    ImageHow, Plan, PlannedBackup, PlannedHook, PlannedImage, PlannedService, Reason, ServiceChange, Why,
+};
+use crate::model::{Before, OnError};
+use crate::text::shell_word;
 
 /// Most names that one reason lists.
 const NAMED: usize = 8;
@@ -97,12 +101,55 @@ pub(super) fn backup(backup: &PlannedBackup) -> String {
     }
 }
 
-/// Each check and what it would ask.
+/// Each check and what it would ask; first what is asked before the deploy.
 pub(super) fn checks(plan: &Plan) -> Vec<Vec<String>> {
     let asked = |check: &crate::event::PlannedCheck| match (&check.skipped, check.optional) {
         (Some(why), _) => format!("nothing: {why}"),
         (None, true) => format!("{} (optional)", check.asked),
         (None, false) => check.asked.clone(),
     };
-    plan.checks.iter().map(|check| vec![check.check.clone(), asked(check)]).collect()
+    let rows = plan.checks.iter().map(|check| vec![check.check.clone(), asked(check)]);
+    before(plan).into_iter().chain(rows).collect()
+}
+
+/// What `health.before` asks; nothing when nobody wants it asked.
+fn before(plan: &Plan) -> Option<Vec<String>> {
+    let then = match plan.health_before {
+        Before::Skip => return None,
+        Before::Warn => "one that fails is a warning",
+        Before::Require => "one that fails refuses the deploy",
+    };
+    let asked = match &plan.previous_version {
+        Some(version) => format!("every check of {version}, which runs; {then}"),
+        None => "nothing: nothing is deployed yet".to_owned(),
+    };
+    Some(vec!["before the deploy".to_owned(), asked])
+}
+
+/// The tests, and each hook: its name, when, where, and what it would run.
+pub(super) fn hooks(plan: &Plan) -> Vec<Vec<String>> {
+    let test = plan.test.iter().map(|test| {
+        let words = ["test", "before anything else", "runner"].map(str::to_owned);
+        words.into_iter().chain([command(&test.command, test.timeout_ms)]).collect()
+    });
+    test.chain(plan.hooks.iter().map(hook)).collect()
+}
+
+fn hook(hook: &PlannedHook) -> Vec<String> {
+    let fails = match hook.on_error {
+        None | Some(OnError::Fail) => None,
+        Some(OnError::Warn) => Some("its failure is a warning"),
+        Some(OnError::Rollback) => Some("its failure rolls back"),
+    };
+    let only = hook.only_if.as_ref().map(|when| format!("only if {when}"));
+    let more: Vec<String> = only.into_iter().chain(fails.map(str::to_owned)).collect();
+    let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
+    let when = format!("{}{more}", hook.kind);
+    vec![hook.hook.clone(), when, hook.place.clone(), command(&hook.command, hook.timeout_ms)]
+}
+
+fn command(words: &[String], timeout_ms: u64) -> String {
+    let shown: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+    let shown = if shown.is_empty() { "the service's command".to_owned() } else { shown.join(" ") };
+    format!("{shown}, at most {}", words::duration_ms(timeout_ms))
 }

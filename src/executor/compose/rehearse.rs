@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{ExecutorError, Site};
 use crate::event::{Reason, ServiceChange, Why};
+use crate::host::atomic;
 use crate::host::compose::Compose;
 use crate::host::process;
 use crate::model::compose::ComposeModel;
@@ -26,7 +27,8 @@ const LEFT_OUT: [&str; 5] = ["build", "pull_policy", "scale", "depends_on", "ima
 /// What Compose would do, by service; services that leave are those whose containers no model has.
 pub type Rehearsal = BTreeMap<String, ServiceChange>;
 
-/// Lets Compose say what `up` would do.
+/// Lets Compose say what `up` would do. What it wants to write for itself goes to `scratch`, a directory that nobody else
+/// uses, and away with it: even a dry run makes files of the builder's in the user's home.
 ///
 /// # Errors
 /// It cannot say: it is older than 2.17, or fails.
@@ -35,13 +37,17 @@ pub async fn rehearse(
     site: &Site,
     model: &ComposeModel,
     found: &[ContainerFacts],
+    scratch: &Path,
 ) -> Result<Rehearsal, ExecutorError> {
     let words = ["--dry-run", "up", "-d", "--no-build", "--pull", "never", "--remove-orphans"];
     let command = compose.command(&site.call()).args(words).deadline(DRY_RUN);
+    let builder = scratch.with_extension("buildx");
+    let command = command.env("BUILDX_CONFIG", builder.to_string_lossy());
     let mut said = Vec::new();
-    process::run(&command, |_, line| said.extend(spoken(line)))
-        .await
-        .map_err(|source| ExecutorError::Tool { what: "ask Compose what it would do", source })?;
+    let ended = process::run(&command, |_, line| said.extend(spoken(line))).await;
+    // What is left is swept with the rest of the cache.
+    atomic::remove_tree(&builder).ok();
+    ended.map_err(|source| ExecutorError::Tool { what: "ask Compose what it would do", source })?;
     Ok(of_words(&said, &site.project, model, found))
 }
 

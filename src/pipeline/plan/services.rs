@@ -45,7 +45,14 @@ pub(super) async fn judge(
     let model = &sides.sketch.whole;
     let own: BTreeMap<String, Vec<Reason>> =
         model.services.keys().map(|name| (name.clone(), sides.reasons(name))).collect();
-    let rehearsed = match rehearse::rehearse(&executor.compose, &sides.sketch.site, model, sides.found).await
+    let rehearsed = match rehearse::rehearse(
+        &executor.compose,
+        &sides.sketch.site,
+        model,
+        sides.found,
+        sides.ground.scratch,
+    )
+    .await
     {
         Ok(rehearsed) => rehearsed,
         Err(error) => {

@@ -9,7 +9,10 @@ use crate::text::{markdown_code, markdown_fence, markdown_text};
 pub(super) fn plan(plan: &Plan) -> String {
     let services = plan_words::services(plan).into_iter().filter_map(cells);
     let images = plan_words::images(plan).into_iter().filter_map(cells);
-    let checks = plan_words::checks(plan).into_iter().filter_map(cells);
+    let checks = plan_words::checks(plan);
+    let (asked, hooks) = (words::count(checks.len(), "check"), plan_words::hooks(plan));
+    let run = words::count(hooks.len(), "program");
+    let (checks, hooks) = (checks.into_iter().filter_map(cells), hooks.into_iter().filter_map(cells));
     let backup =
         plan.changes.then(|| format!("**Backup:** {}\n", markdown_text(&plan_words::backup(&plan.backup))));
     let parts = [
@@ -17,7 +20,8 @@ pub(super) fn plan(plan: &Plan) -> String {
         table(["Image", "Would be", "Size", "For"], images),
         files(plan),
         backup.unwrap_or_default(),
-        folded(&words::count(plan.checks.len(), "check"), &table(["Check", "Would ask"], checks)),
+        folded(&asked, &table(["Check", "Would ask"], checks)),
+        folded(&format!("{run} of tests and hooks"), &table(["Hook", "When", "Where", "Would run"], hooks)),
         plan.notes.iter().map(|note| format!("⚠️ {}\n", markdown_text(note))).collect(),
     ];
     let parts: Vec<&String> = parts.iter().filter(|part| !part.is_empty()).collect();
@@ -74,7 +78,9 @@ mod tests {
             "<details><summary>1 file added, 1 file changed</summary>",
             "<details><summary>Differences of 1 file</summary>\n\n`config/shop.yaml`\n\n```diff\n@@ -1 +1 @@\n-listen: 8000\n+listen: 8080\n```",
             "**Backup:** data, volume db",
-            "<details><summary>1 check</summary>",
+            "<details><summary>2 checks</summary>",
+            "<summary>2 programs of tests and hooks</summary>",
+            "| `migrate` | pre\\_deploy | service backend | ./manage.py migrate, at most 5 min 00 s |",
             "⚠️ deploy",
         ] {
             assert!(page.contains(part), "{part} is not in\n{page}");

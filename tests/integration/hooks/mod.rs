@@ -5,6 +5,7 @@ mod dying;
 mod failing;
 mod missing;
 mod order;
+mod planned;
 mod runner;
 mod service;
 mod ssh;

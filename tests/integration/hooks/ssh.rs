@@ -6,7 +6,7 @@ use super::stand::{SOON, Stand, begun, hooks, worker};
 use crate::support::{Host, Sshd, alive, as_pid, needs, until};
 
 /// A stand whose host is behind an sshd; the sshd goes first.
-fn stand(hooks: &[&str]) -> (Sshd, Stand) {
+pub(super) fn stand(hooks: &[&str]) -> (Sshd, Stand) {
     let sshd = Sshd::start();
     let host = sshd.reached_by(Host::local());
     let stand = Stand::on(host, "", hooks);

@@ -91,6 +91,14 @@ impl Stand {
 
     /// Begins to deploy this version; `mode` is that of the service.
     pub(super) fn begin_as(&self, version: &str, mode: &str) -> Running {
+        self.compose(version, mode);
+        self.project.commit(version);
+        let arguments = ["deploy", "staging", "--version", version, "--log-format", "human"];
+        self.host.spawn(&self.project, &arguments)
+    }
+
+    /// Writes the compose file of this version.
+    pub(super) fn compose(&self, version: &str, mode: &str) {
         let (image, port) = (base_image(), self.port);
         self.project.file(
             "docker-compose.yml",
@@ -100,9 +108,6 @@ impl Stand {
                  healthcheck: {{test: [CMD, shop, get, 'localhost:8000/health'], interval: 300ms, retries: 3}}\n"
             ),
         );
-        self.project.commit(version);
-        let arguments = ["deploy", "staging", "--version", version, "--log-format", "human"];
-        self.host.spawn(&self.project, &arguments)
     }
 
     #[track_caller]
