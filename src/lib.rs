@@ -13,6 +13,8 @@ mod fuzz;
 pub mod health;
 pub mod history;
 pub mod host;
+#[cfg(feature = "ledger")]
+pub mod ledger;
 pub mod model;
 pub mod pipeline;
 pub mod preflight;

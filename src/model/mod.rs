@@ -16,6 +16,7 @@ mod hook;
 mod ids;
 mod job;
 pub mod labels;
+pub mod lifecycle;
 mod notify;
 mod outcome;
 pub mod reference;

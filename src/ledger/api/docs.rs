@@ -1,0 +1,115 @@
+//! The OpenAPI document, and a page that shows it: server-rendered, with nothing from elsewhere.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use utoipa::openapi::OpenApi;
+
+/// What the page looks like.
+const STYLE: &str = include_str!("docs.css");
+/// The page runs nothing, and takes its style from here alone.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+static PAGE: OnceLock<String> = OnceLock::new();
+
+/// Returns the document as it is answered, and keeps the page that shows it.
+pub(super) fn finish(document: OpenApi) -> Bytes {
+    // What utoipa made of the code is JSON.
+    let document = serde_json::to_value(document).unwrap_or_default();
+    PAGE.get_or_init(|| rendered(&document));
+    Bytes::from(document.to_string())
+}
+
+/// Answers the document.
+pub(super) async fn answer(document: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
+}
+
+/// Answers the page.
+pub(super) async fn page() -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    (headers, PAGE.get().map_or("", String::as_str)).into_response()
+}
+
+/// Answers its style.
+pub(super) async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+fn rendered(document: &Value) -> String {
+    let mut out = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>ffe-ledger: API</title><link rel=\"stylesheet\" href=\"/docs/style.css\"><main><h1>ffe-ledger</h1>\
+         <p>Base: <code>/api/v1</code>. The same as <a href=\"/api/v1/openapi.json\">OpenAPI 3.1</a>.</p>",
+    );
+    for (path, item) in members(&document["paths"]) {
+        for (method, operation) in members(item) {
+            operation_of(&mut out, path, method, operation);
+        }
+    }
+    out.push_str("<h2>Schemas</h2>");
+    for (name, schema) in members(&document["components"]["schemas"]) {
+        let text = serde_json::to_string_pretty(schema).unwrap_or_default();
+        // Writing to a String does not fail.
+        let _ = write!(
+            out,
+            "<details id=\"{0}\"><summary>{0}</summary><pre>{1}</pre></details>",
+            safe(name),
+            safe(&text)
+        );
+    }
+    out.push_str("</main></html>");
+    out
+}
+
+fn operation_of(out: &mut String, path: &str, method: &str, operation: &Value) {
+    let summary = operation["summary"].as_str().or(operation["description"].as_str()).unwrap_or_default();
+    // Writing to a String does not fail.
+    let _ = write!(
+        out,
+        "<section><h2><span class=\"method\">{}</span> <code>{}</code></h2><p>{}</p>",
+        safe(&method.to_uppercase()),
+        safe(path),
+        safe(summary)
+    );
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        let place = parameter["in"].as_str().unwrap_or_default();
+        let about = parameter["description"].as_str().unwrap_or_default();
+        let _ = write!(
+            out,
+            "<p class=\"row\"><code>{}</code> in {} {}</p>",
+            safe(name),
+            safe(place),
+            safe(about)
+        );
+    }
+    if let Some(name) =
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().and_then(last)
+    {
+        let _ = write!(out, "<p class=\"row\">body: <a href=\"#{0}\">{0}</a></p>", safe(name));
+    }
+    for (status, response) in members(&operation["responses"]) {
+        let about = response["description"].as_str().unwrap_or_default();
+        let _ = write!(out, "<p class=\"row\"><b>{}</b> {}</p>", safe(status), safe(about));
+    }
+    out.push_str("</section>");
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn last(reference: &str) -> Option<&str> {
+    reference.rsplit('/').next()
+}
+
+fn safe(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

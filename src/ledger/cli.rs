@@ -1,0 +1,125 @@
+//! The command line of `ffe-ledger`: arguments → service → exit code.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use super::serve::serve;
+use super::settings::Settings;
+use super::store::OnConflict;
+
+/// The ledger: what runs where, and what became of each deployment.
+#[derive(Debug, Parser)]
+#[command(name = "ffe-ledger", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serves the API until it is told to end.
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    database: Database,
+    /// Address and port to listen on.
+    #[arg(long, env = "FFE_LEDGER_LISTEN", default_value = "127.0.0.1:8350", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// What a change does while another one of its entity and environment is under way.
+    #[arg(long, env = "FFE_LEDGER_ON_CONFLICT", value_enum, default_value = "wait")]
+    on_conflict: OnConflict,
+    /// Largest body of a request, in KiB.
+    #[arg(long, env = "FFE_LEDGER_BODY_LIMIT_KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    body_limit_kib: u32,
+    /// Longest time from a request to its answer, in seconds.
+    #[arg(long, env = "FFE_LEDGER_REQUEST_TIMEOUT_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    request_timeout_s: u64,
+    /// How long requests that are under way may still take at the end, in seconds.
+    #[arg(long, env = "FFE_LEDGER_GRACE_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    grace_s: u64,
+    /// How the log on stderr is written.
+    #[arg(long, env = "FFE_LEDGER_LOG_FORMAT", value_enum, default_value = "json")]
+    log_format: LogFormat,
+}
+
+/// Which database, for every verb.
+#[derive(Debug, Args)]
+struct Database {
+    /// An SQLite file, or postgres://USER:PASSWORD@HOST/DATABASE; a password belongs into the variable, not here.
+    #[arg(
+        long,
+        env = "FFE_LEDGER_DATABASE",
+        hide_env_values = true,
+        default_value = "ledger.db",
+        value_name = "PATH|URL"
+    )]
+    database: String,
+    /// Most connections to PostgreSQL at once.
+    #[arg(long, env = "FFE_LEDGER_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    connections: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Lines for people.
+    Human,
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.verb {
+        Verb::Serve(verb) => run_serve(verb),
+    }
+}
+
+fn run_serve(verb: Serve) -> ExitCode {
+    start_log(verb.log_format);
+    let settings = Settings {
+        listen: verb.listen,
+        on_conflict: verb.on_conflict,
+        body_limit: verb.body_limit_kib as usize * 1024,
+        request_timeout: Duration::from_secs(verb.request_timeout_s),
+        grace: Duration::from_secs(verb.grace_s),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(serve(&verb.database.database, verb.database.connections, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says the error with its causes; the exit code is 1.
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    tracing::error!("{text}");
+    ExitCode::FAILURE
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init()
+        }
+        LogFormat::Human => builder.with_ansi(false).init(),
+    }
+}

@@ -1,0 +1,41 @@
+//! The ledger: a service that knows what runs where, and what became of each deployment (document 004).
+//!
+//! [`main`] is the way in. `store` keeps, `api` answers; both stand on `model::lifecycle`. Knows nothing of hosts, SSH or
+//! Docker: what a CI job did it is told.
+
+pub mod api;
+mod cli;
+pub mod nats;
+mod serve;
+mod settings;
+pub mod store;
+pub mod validation;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use cli::main;
+pub use settings::Settings;
+
+use nats::NatsState;
+use store::Store;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The open database.
+    pub store: Store,
+    /// How it was told to behave.
+    pub settings: Settings,
+    /// When it started.
+    pub started: Instant,
+    /// What is known of NATS.
+    pub nats: NatsState,
+    /// Becomes true when the service is told to end: streams end then.
+    pub ending: watch::Receiver<bool>,
+}
+
+/// The same for all requests.
+pub type Shared = Arc<Ledger>;

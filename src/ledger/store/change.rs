@@ -1,0 +1,252 @@
+//! What a transaction tells of itself: history, counters, and events for others, written at its end.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Transaction};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::rows::time_text;
+use crate::model::lifecycle::DeploymentStatus;
+
+/// How many shards the totals are spread over (schema/0001.sql).
+const SHARDS: u128 = 64;
+
+/// An event for others; what is published of it is a CloudEvent (R004-40, R004-49).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A deployment is under way; only a CI job tells that.
+    Started,
+    /// A deployment is active.
+    Completed,
+    /// A deployment failed, and what ran before still does, or nothing does.
+    Failed,
+    /// A deployment was rolled back.
+    RolledBack,
+}
+
+impl Told {
+    /// Returns the type of the CloudEvent: the one that CDEvents has for it (cdevents.dev, 0.4).
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Started => "dev.cdevents.pipelinerun.started.0.2.0",
+            Self::Completed => "dev.cdevents.service.deployed.0.2.0",
+            Self::Failed => "dev.cdevents.pipelinerun.finished.0.2.0",
+            Self::RolledBack => "dev.cdevents.service.rolledback.0.2.0",
+        }
+    }
+
+    /// Returns the subject that it is published under, after the prefix.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Started => "deployment.started",
+            Self::Completed => "deployment.completed",
+            Self::Failed => "deployment.failed",
+            Self::RolledBack => "deployment.rolled_back",
+        }
+    }
+}
+
+/// What a transaction on the deployments of one entity changed.
+#[derive(Debug)]
+pub struct Changes {
+    entity: Uuid,
+    at: i64,
+    /// By environment and status, which is also the order in which rows of counters are locked.
+    counts: BTreeMap<(String, &'static str), i64>,
+    steps: Vec<Step>,
+    events: Vec<(Told, String, Value)>,
+}
+
+#[derive(Debug)]
+struct Step {
+    deployment: String,
+    environment: String,
+    from: Option<DeploymentStatus>,
+    to: DeploymentStatus,
+    who: String,
+    reason: Option<String>,
+}
+
+impl Changes {
+    /// Returns changes of this entity's deployments, none yet, which happen at this time (microseconds, UTC).
+    pub fn new(entity: Uuid, at: i64) -> Self {
+        Self { entity, at, counts: BTreeMap::new(), steps: Vec::new(), events: Vec::new() }
+    }
+
+    /// Notes that a deployment went from one status to the next; `None` is where a new one comes from.
+    pub fn step(
+        &mut self,
+        (deployment, environment): (&str, &str),
+        (from, to): (Option<DeploymentStatus>, DeploymentStatus),
+        who: &str,
+        reason: Option<&str>,
+    ) {
+        if let Some(from) = from {
+            *self.counts.entry((environment.to_owned(), from.as_str())).or_default() -= 1;
+        }
+        *self.counts.entry((environment.to_owned(), to.as_str())).or_default() += 1;
+        self.steps.push(Step {
+            deployment: deployment.to_owned(),
+            environment: environment.to_owned(),
+            from,
+            to,
+            who: who.to_owned(),
+            reason: reason.map(str::to_owned),
+        });
+    }
+
+    /// Notes an event for others, with the document's fields as its data.
+    pub fn tell(&mut self, told: Told, deployment: &str, data: Value) {
+        self.events.push((told, deployment.to_owned(), data));
+    }
+
+    /// Writes them: the last statements before the commit, so that rows that many share are held briefly.
+    ///
+    /// # Errors
+    /// When the database refuses a statement.
+    pub async fn write(self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+        self.write_steps(transaction).await?;
+        self.write_events(transaction).await?;
+        self.write_counts(transaction).await
+    }
+
+    async fn write_steps(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let text = rows_of(
+            "INSERT INTO deployment_events (deployment_id, entity_id, environment, from_status, to_status, at, who, reason) VALUES ",
+            8,
+            self.steps.len(),
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        let entity = self.entity.to_string();
+        for step in &self.steps {
+            query = query
+                .bind(step.deployment.as_str())
+                .bind(entity.as_str())
+                .bind(step.environment.as_str())
+                .bind(step.from.map(DeploymentStatus::as_str))
+                .bind(step.to.as_str())
+                .bind(self.at)
+                .bind(step.who.as_str())
+                .bind(step.reason.as_deref());
+        }
+        query.execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    async fn write_events(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let text = rows_of(
+            "INSERT INTO outbox (event_id, type, subject, entity_id, deployment_id, at, body) VALUES ",
+            7,
+            self.events.len(),
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        let entity = self.entity.to_string();
+        for (told, deployment, data) in &self.events {
+            let id = Uuid::new_v4().to_string();
+            let body = self.envelope(*told, &id, deployment, data);
+            query = query
+                .bind(id)
+                .bind(told.kind())
+                .bind(told.subject())
+                .bind(entity.as_str())
+                .bind(deployment.as_str())
+                .bind(self.at)
+                .bind(body);
+        }
+        query.execute(&mut **transaction).await?;
+        Ok(())
+    }
+
+    /// A CloudEvent 1.0 in its JSON format; `partitionkey` is the extension that orders those of one entity.
+    fn envelope(&self, told: Told, id: &str, deployment: &str, data: &Value) -> String {
+        json!({
+            "specversion": "1.0",
+            "id": id,
+            "source": "/ffe-ledger",
+            "type": told.kind(),
+            "subject": deployment,
+            "time": time_text(self.at),
+            "partitionkey": self.entity.to_string(),
+            "datacontenttype": "application/json",
+            "data": data,
+        })
+        .to_string()
+    }
+
+    async fn write_counts(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+        let changed: Vec<_> = self.counts.iter().filter(|(_, count)| **count != 0).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut text =
+            rows_of("INSERT INTO counters (scope, environment, status, count) VALUES ", 4, changed.len() * 2);
+        text.push_str(
+            " ON CONFLICT (scope, environment, status) DO UPDATE SET count = counters.count + excluded.count",
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        // Rows that two transactions may share come last, and in one order for all: nobody waits in a circle.
+        for scope in [self.entity.to_string(), shard_of(self.entity)] {
+            for ((environment, status), count) in &changed {
+                query = query.bind(scope.clone()).bind(environment.as_str()).bind(*status).bind(**count);
+            }
+        }
+        query.execute(&mut **transaction).await?;
+        Ok(())
+    }
+}
+
+/// The scope of the totals that this entity's deployments are counted in.
+fn shard_of(entity: Uuid) -> String {
+    format!("s{:02}", entity.as_u128() % SHARDS)
+}
+
+/// Returns a statement with this many rows of this many values.
+fn rows_of(head: &str, columns: usize, rows: usize) -> String {
+    let mut text = String::with_capacity(head.len() + rows * (columns * 5 + 4));
+    text.push_str(head);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=columns {
+            if column > 1 {
+                text.push_str(", ");
+            }
+            text.push('$');
+            text.push_str(&(row * columns + column).to_string());
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// A query of the database that any of the two answers.
+pub(super) type AnyQuery<'q> = Query<'q, Any, AnyArguments>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_are_one_statement() {
+        assert_eq!(rows_of("X ", 2, 2), "X ($1, $2), ($3, $4)");
+    }
+
+    #[test]
+    fn statuses_that_come_and_go_within_a_transaction_are_not_counted() {
+        let mut changes = Changes::new(Uuid::nil(), 0);
+        let place = ("d", "staging");
+        changes.step(place, (None, DeploymentStatus::Pending), "x", None);
+        changes.step(place, (Some(DeploymentStatus::Pending), DeploymentStatus::Active), "x", None);
+        let counts: Vec<_> = changes.counts.into_iter().filter(|(_, count)| *count != 0).collect();
+        assert_eq!(counts, [(("staging".to_owned(), "active"), 1)]);
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the built `ffe-ledger` over HTTP, on SQLite and on a real PostgreSQL alike.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
+
+mod deployments;
+mod edges;
+mod entities;
+mod health;
+mod process;
+mod rollback;
+mod support;
