@@ -152,13 +152,15 @@ enum Status {
 /// Asks GitHub's compare API, once, and in a job that says where and by which right.
 async fn github(old: &str, new: &str, surroundings: &Surroundings) -> Result<Relation, String> {
     let get = |name: &str| surroundings.get(name);
-    let (Some(repository), Some(token)) = (get("GITHUB_REPOSITORY"), get("GITHUB_TOKEN")) else {
+    let token = config::job_secret(&surroundings.variables, "GITHUB_TOKEN");
+    let token = token.map_err(|why| format!("`GITHUB_TOKEN` {why}"))?;
+    let (Some(repository), Some(token)) = (get("GITHUB_REPOSITORY"), token) else {
         return Err("there is no GITHUB_REPOSITORY and GITHUB_TOKEN to ask GitHub".to_owned());
     };
     let address =
         address(&get("GITHUB_API_URL").unwrap_or_else(|| GITHUB_API.to_owned()), &repository, old, new)
             .ok_or("GITHUB_API_URL or GITHUB_REPOSITORY is none")?;
-    let answered = tokio::time::timeout(GITHUB, compare(address, &token)).await;
+    let answered = tokio::time::timeout(GITHUB, compare(address, token.reveal())).await;
     let comparison =
         answered.unwrap_or_else(|_| Err(format!("did not answer within {} s", GITHUB.as_secs())));
     let status = comparison.map_err(|why| format!("GitHub {why}"))?.status;

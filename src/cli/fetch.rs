@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
-use zeroize::Zeroize;
 
 use crate::config::{self, Fetched, LARGEST_SECRET, SecretCommand, Unfetched};
-use crate::host::process::{self, Command, Finished, ProcessError, Stream};
+use crate::host::process::{self, Command, ProcessError, Told};
 use crate::text::{Redactor, SHORTEST_SECRET, Secret, harmless};
 
 /// How many programs run at a time.
 const AT_A_TIME: usize = 8;
+/// Most that is read of a program: the largest secret, and the line breaks behind it.
+const LONGEST: usize = LARGEST_SECRET + 1024;
 
 /// Returns what the programs said, by the name of the secret.
 pub(super) async fn fetch(commands: Vec<SecretCommand>, job: &BTreeMap<String, String>) -> Fetched {
@@ -36,13 +37,13 @@ async fn ask(command: &SecretCommand, job: &BTreeMap<String, String>) -> Result<
     let run = Command::new(program).args(args).directory(&command.directory).deadline(command.timeout);
     let run = job.iter().fold(run, |run, (name, value)| run.env(name, value));
     let mut last_words = String::new();
-    let finished = process::run_unchecked(&run, |stream, line| {
-        if stream == Stream::Err && !line.trim().is_empty() {
+    let told = process::ask(&run, LONGEST, |line| {
+        if !line.trim().is_empty() {
             line.clone_into(&mut last_words);
         }
     });
-    match finished.await {
-        Ok(finished) => asked.judge(finished, &last_words, job),
+    match told.await {
+        Ok(told) => asked.judge(&told, &last_words, job),
         Err(ProcessError::Missing { .. }) => Err(Unfetched {
             why: format!("and its program `{}` is not installed or not on PATH", harmless(program)),
             hint: format!(
@@ -70,15 +71,19 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn judge(
         &self,
-        mut finished: Finished,
+        told: &Told,
         last_words: &str,
         job: &BTreeMap<String, String>,
     ) -> Result<Secret, Unfetched> {
-        let said = Secret::new(std::mem::take(&mut finished.stdout));
-        finished.last_lines.iter_mut().for_each(Zeroize::zeroize);
-        let value = said.reveal().trim_end_matches(['\n', '\r']);
-        if !finished.status.success() {
-            let why = format!("failed ({})", finished.status);
+        if told.stdout.len() > LONGEST {
+            return Err(self.unfetched(&format!("printed more than {LARGEST_SECRET} bytes")));
+        }
+        let Ok(said) = std::str::from_utf8(&told.stdout) else {
+            return Err(self.unfetched("printed what is no text"));
+        };
+        let value = said.trim_end_matches(['\n', '\r']);
+        if !told.status.success() {
+            let why = format!("failed ({})", told.status);
             let last_words = self.redacted(last_words, value, job);
             let words = if last_words.is_empty() { why } else { format!("{why}: {last_words}") };
             return Err(self.unfetched(&words));
@@ -88,7 +93,7 @@ impl Asked<'_> {
             value if value.len() > LARGEST_SECRET => {
                 Err(self.unfetched(&format!("printed more than {LARGEST_SECRET} bytes")))
             }
-            value if value.contains(['\u{fffd}', '\0']) => Err(self.unfetched("printed what is no text")),
+            value if value.contains('\0') => Err(self.unfetched("printed what is no text")),
             value => Ok(Secret::new(value)),
         }
     }

@@ -32,7 +32,8 @@ pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, Str
         return Ok(false);
     }
     let limit = if is_cancelled(result) { Limit::CANCELLED } else { Limit::USUAL };
-    let (client, address) = (client()?, address(channel.webhook.reveal())?);
+    let webhook = channel.webhook.as_ref().map_err(Clone::clone)?;
+    let (client, address) = (client()?, address(webhook.reveal())?);
     let message = slack::message(ended).to_string();
     let sent = tokio::select! {
         sent = slack::send(|| post(&client, &address, &message), limit) => sent,

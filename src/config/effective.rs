@@ -158,6 +158,10 @@ impl Shown<'_> {
             return Some((ShownOrigin::Flag, flag.to_owned(), value));
         }
         let vars = EnvironmentVars::new(resolved.environment.name.as_str(), &inputs.job);
+        if suffix == "SSH_KEY" {
+            let (name, _) = vars.secret(suffix)?;
+            return Some((ShownOrigin::Variable, name, value));
+        }
         let (name, _) = vars.get(suffix).filter(|(_, value)| !value.is_empty())?;
         Some((ShownOrigin::Variable, name, value))
     }

@@ -44,6 +44,14 @@ pub(super) fn value(job: &Vars, name: &str) -> Result<Option<Brought>, String> {
     }
 }
 
+/// Returns a secret of the job that no configuration names, likewise.
+///
+/// # Errors
+/// As [`value`].
+pub fn job_secret(job: &Vars, name: &str) -> Result<Option<Secret>, String> {
+    Ok(value(job, name)?.map(|found| found.value))
+}
+
 /// Reads a secret from a file: its text without the line breaks at its end, as the official images of Docker Hub do.
 ///
 /// # Errors

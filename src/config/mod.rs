@@ -55,7 +55,7 @@ pub use duration::timeout;
 pub use effective::effective;
 pub use git::{HARDENED, describe};
 pub use hooks::TestSpec;
-pub use job_values::LARGEST_SECRET;
+pub use job_values::{LARGEST_SECRET, job_secret};
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;

@@ -6,6 +6,7 @@ use crate::text::Secret;
 use super::Inputs;
 use super::environment::{NamedVariable, read_variable};
 use super::interpolate::{Unfilled, Vars, fill, fill_text, is_reference};
+use super::job_values;
 use super::reader::{Field, Problems, Section};
 use super::select::{Project, default_name};
 use super::yaml::{Node, Value};
@@ -20,8 +21,9 @@ const SHORTEST_PART: usize = 16;
 /// A channel of Slack, by its incoming webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slack {
-    /// The address: whoever knows it can write there. Not checked yet: a bad one must not stop a deployment.
-    pub webhook: Secret,
+    /// The address: whoever knows it can write there. Not checked yet, and where it cannot be had, why: neither must stop
+    /// a deployment.
+    pub webhook: Result<Secret, String>,
     /// Which ends are told.
     pub on: NotifyOn,
 }
@@ -29,12 +31,14 @@ pub struct Slack {
 impl Slack {
     /// Returns what must not be printed: the address, and what of it would be enough to guess it.
     pub fn secrets(&self) -> Vec<Secret> {
-        let address = self.webhook.reveal();
+        let address = self.webhook.as_ref().map_or("", Secret::reveal);
         let path = address.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
         let token = address.rsplit('/').next();
         let parts = [path, token].into_iter().flatten().filter(|part| part.len() >= SHORTEST_PART);
         // What is no address at all may be a word (`true`), which would be taken out of every text.
-        let whole = Some(address).filter(|address| address.len() >= SHORTEST_PART || address.contains("://"));
+        let whole = Some(address)
+            .filter(|address| !address.is_empty())
+            .filter(|address| address.len() >= SHORTEST_PART || address.contains("://"));
         whole.into_iter().chain(parts).map(Secret::new).collect()
     }
 }
@@ -80,7 +84,7 @@ pub(super) fn read(deployments: Option<&Node>, job: &Vars, problems: &mut Proble
         Some(Webhook::Nowhere) => None,
         None => USUAL.iter().find_map(|name| address_in(name, job)),
     };
-    Some(Slack { webhook: Secret::new(webhook?), on: written.on.unwrap_or_default() })
+    Some(Slack { webhook: webhook?, on: written.on.unwrap_or_default() })
 }
 
 /// What a file says of Slack.
@@ -91,8 +95,12 @@ struct Written {
     on: Option<NotifyOn>,
 }
 
+/// An address, or why its file could not be read.
+type Address = Result<Secret, String>;
+
 enum Webhook {
-    Here(String),
+    /// Or why it is not.
+    Here(Address),
     /// The variable that the file names is not set, or empty.
     Nowhere,
 }
@@ -117,7 +125,9 @@ fn read_webhook(field: &Field<'_>, job: &Vars, problems: &mut Problems) -> Webho
     let address = match &field.node.value {
         Value::Map(_) => read_named(field, problems).and_then(|named| address_in(&named.name, job)),
         Value::Scalar(scalar) if is_reference(&scalar.text) => match fill_text(&scalar.text, job) {
-            Ok(address) => Some(address.trim().to_owned()).filter(|address| !address.is_empty()),
+            Ok(address) => {
+                Some(address.trim()).filter(|address| !address.is_empty()).map(Secret::new).map(Ok)
+            }
             Err(Unfilled::Unset(_) | Unfilled::Malformed) => None,
         },
         Value::Broken => None,
@@ -136,9 +146,15 @@ fn read_named(field: &Field<'_>, problems: &mut Problems) -> Option<NamedVariabl
     read_variable(field, &section, problems)
 }
 
-/// Secrets of GitHub often end in a line break.
-fn address_in(name: &str, job: &Vars) -> Option<String> {
-    job.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+/// In the variable, or in the file that `<NAME>_FILE` names. Secrets of GitHub often end in a line break.
+fn address_in(name: &str, job: &Vars) -> Option<Address> {
+    match job_values::value(job, name) {
+        Ok(found) => {
+            let address = Secret::new(found?.value.reveal().trim());
+            Some(Ok(address)).filter(|address| address.as_ref().is_ok_and(|found| !found.reveal().is_empty()))
+        }
+        Err(why) => Some(Err(format!("the webhook `{name}` {why}"))),
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +183,7 @@ mod tests {
         let project = project(notify);
         resolve(&inputs(&project, job)).map_err(|error| error.to_string()).unwrap();
         let slack = audience(&inputs(&project, job)).slack?;
-        Some((slack.webhook.reveal().to_owned(), slack.on))
+        Some((slack.webhook.unwrap().reveal().to_owned(), slack.on))
     }
 
     fn problems(notify: &str) -> String {
@@ -183,6 +199,27 @@ mod tests {
         assert_eq!(slack("", &[("SLACK_WEBHOOK", ADDRESS)]), all);
         assert_eq!(slack("", &[("SLACK_WEBHOOK", ""), ("SLACK_WEBHOOK_URL", &format!(" {ADDRESS}\n"))]), all);
         assert_eq!(slack("", &[("SLACK_WEBHOOK", " \n")]), None);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("slack").display().to_string();
+        std::fs::write(&file, format!("{ADDRESS}\n")).unwrap();
+        for name in ["SLACK_WEBHOOK_FILE", "SLACK_WEBHOOK_URL_FILE"] {
+            assert_eq!(slack("", &[(name, &file)]), all);
+        }
+        let named = "notify: { slack: { webhook: { env: OPS_SLACK } } }";
+        assert_eq!(slack(named, &[("OPS_SLACK_FILE", &file)]), all);
+        let project = project("");
+        for job in [
+            &[("SLACK_WEBHOOK_FILE", "/nonexistent/slack")][..],
+            &[("SLACK_WEBHOOK", ADDRESS), ("SLACK_WEBHOOK_FILE", &file)],
+        ] {
+            let found = audience(&inputs(&project, job)).slack.unwrap();
+            let why = found.webhook.clone().unwrap_err();
+            assert!(why.starts_with("the webhook `SLACK_WEBHOOK` ") && !why.contains(ADDRESS), "{why}");
+            assert!(
+                resolve(&inputs(&project, job)).is_ok() && found.secrets().is_empty(),
+                "it stops nothing"
+            );
+        }
         assert_eq!(slack("", &[]), None);
     }
 
@@ -232,11 +269,11 @@ mod tests {
 
     #[test]
     fn an_address_is_kept_out_of_every_text_in_whole_and_in_part() {
-        let slack = Slack { webhook: Secret::new(ADDRESS), on: NotifyOn::All };
+        let slack = Slack { webhook: Ok(Secret::new(ADDRESS)), on: NotifyOn::All };
         let secrets = slack.secrets();
         let parts: Vec<&str> = secrets.iter().map(Secret::reveal).collect();
         assert_eq!(parts, [ADDRESS, "/services/T0/B0/abcdefghijklmnopqrstuvwx", "abcdefghijklmnopqrstuvwx"]);
-        let short = Slack { webhook: Secret::new("http://127.0.0.1:1/hook"), on: NotifyOn::All };
+        let short = Slack { webhook: Ok(Secret::new("http://127.0.0.1:1/hook")), on: NotifyOn::All };
         assert_eq!(short.secrets().len(), 1);
         let job = [("SLACK_WEBHOOK", ADDRESS)];
         let resolved = resolve(&inputs(&project(""), &job)).unwrap();

@@ -168,6 +168,22 @@ impl<'a> EnvironmentVars<'a> {
             Some((name, value.as_str()))
         })
     }
+
+    /// Returns the name of the first such variable with a value, or with the name of a file that has it
+    /// (`<NAME>_FILE`), and the value or why it cannot be had.
+    pub(super) fn secret(&self, suffix: &str) -> Option<(String, Result<Secret, String>)> {
+        self.prefixes.iter().find_map(|prefix| {
+            let name = format!("{prefix}_{suffix}");
+            match job_values::value(self.job, &name) {
+                Ok(found) => {
+                    let found = found?;
+                    let file = if found.from == job_values::From::Variable { "" } else { "_FILE" };
+                    Some((format!("{name}{file}"), Ok(found.value)))
+                }
+                Err(why) => Some((name, Err(why))),
+            }
+        })
+    }
 }
 
 /// Returns the names that an environment has in files and variables: its own, then the other one (C02).
@@ -196,7 +212,10 @@ impl Above<'_> {
     /// Returns the keys of the environment's entry that something above it decides.
     pub(super) fn overruled(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
-        let is_set = |suffix: &str| self.vars.filled(suffix).is_some();
+        let is_set = |suffix: &str| match suffix {
+            "SSH_KEY" => self.vars.secret(suffix).is_some(),
+            _ => self.vars.filled(suffix).is_some(),
+        };
         if self.host.is_some() || is_set("HOST") {
             keys.push("host");
         }
@@ -296,8 +315,8 @@ impl Above<'_> {
     }
 
     fn key(&self, written: &WrittenEnvironment, problems: &mut Problems) -> Option<Secret> {
-        if let Some((_, key)) = self.vars.filled("SSH_KEY") {
-            return Some(Secret::new(key));
+        if let Some(found) = self.vars.secret("SSH_KEY") {
+            return brought(found, problems);
         }
         if let (Some((name, _)), None) = (self.vars.get("SSH_KEY"), &written.ssh_key) {
             let problem = Problem::of(&name, "is set, but empty").accepted("a private key");
@@ -308,8 +327,8 @@ impl Above<'_> {
     }
 
     fn passphrase(&self, written: &WrittenEnvironment, problems: &mut Problems) -> Option<Secret> {
-        if let Some((_, passphrase)) = self.vars.filled("SSH_KEY_PASSPHRASE") {
-            return Some(Secret::new(passphrase));
+        if let Some(found) = self.vars.secret("SSH_KEY_PASSPHRASE") {
+            return brought(found, problems);
         }
         let named = written.ssh_key.as_ref()?.passphrase.as_ref()?;
         // A key without passphrase: the variable is there, and empty.
@@ -333,6 +352,18 @@ impl Above<'_> {
         );
         None
     }
+}
+
+/// A secret of the job, or the problem that it cannot be had.
+fn brought((name, found): (String, Result<Secret, String>), problems: &mut Problems) -> Option<Secret> {
+    found
+        .map_err(|why| {
+            let problem = Problem::of(&name, why);
+            problems.add(problem.suggest(format!(
+                "set `{name}` from a secret, or `{name}_FILE` to the path of a file, and not both"
+            )));
+        })
+        .ok()
 }
 
 /// The refusal of a deployment that nobody said where to put.

@@ -336,6 +336,25 @@ fn flags_stand_above_variables_and_variables_above_files() {
     assert_eq!(target.passphrase.unwrap().reveal(), "input-pass");
     let text = project.problems("production", &[("PROD_USER", "u")]);
     assert!(text.contains("names the variable `KEY`, which is not set"), "{text}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(file("key"), key).unwrap();
+    fs::write(file("pass"), "of-the-file\n").unwrap();
+    let user = ("PROD_USER", "u");
+    let files =
+        [("PROD_SSH_KEY_FILE", &*file("key")), ("FFE_DEPLOY_SSH_KEY_PASSPHRASE_FILE", &*file("pass"))];
+    let (target, secrets, _) = ssh(project.resolve("production", &[&files[..], &[user]].concat()).unwrap());
+    assert_eq!(target.key.unwrap().reveal(), key.trim_end());
+    assert_eq!(target.passphrase.unwrap().reveal(), "of-the-file");
+    assert!(secrets.iter().any(|secret| secret.reveal() == "of-the-file"));
+    for (job, words) in [
+        ([("PROD_SSH_KEY_FILE", "/nonexistent/key")], "`PROD_SSH_KEY` stands in /nonexistent/key"),
+        ([("PROD_SSH_KEY", "x")], "`PROD_SSH_KEY` is set in the job, and so is `PROD_SSH_KEY_FILE`"),
+    ] {
+        let text =
+            project.problems("production", &[&files[..usize::from(job[0].1 == "x")], &job, &[user]].concat());
+        assert!(text.contains(words), "{words} is not in {text}");
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use zeroize::Zeroizing;
 
 use super::clock::Moment;
 use super::seam;
@@ -274,6 +275,65 @@ pub async fn run_until(
     };
     group.end(&mut child).await;
     Err(late)
+}
+
+/// How a program ended that was asked for a secret.
+#[derive(Debug)]
+pub struct Told {
+    /// Its status.
+    pub status: ExitStatus,
+    /// The beginning of its standard output, wiped when it is dropped; never copied.
+    pub stdout: Zeroizing<Vec<u8>>,
+}
+
+/// Runs a command whose standard output is a secret, to its end, whatever its exit status. Of the output `most` bytes and
+/// one more are read, then nobody listens any more; `on_err` sees each line of standard error.
+///
+/// # Errors
+/// As [`run_unchecked`].
+pub async fn ask(
+    command: &Command,
+    most: usize,
+    mut on_err: impl FnMut(&str) + Send,
+) -> Result<Told, ProcessError> {
+    let mut child = command.prepared().spawn().map_err(|source| not_started(command, source))?;
+    let group = Group::of(&child);
+    let _running = Running::of(command);
+    // As large as it may become: a vector that grows leaves what it held behind.
+    let mut stdout = Zeroizing::new(Vec::with_capacity(most + 1));
+    let (shown, deadline) = (command.shown(), command.deadline);
+    let ended = tokio::select! {
+        ended = secret_of(&mut child, most, &mut stdout, &mut on_err) => Some(ended),
+        () = Moment::now().after(deadline).comes() => None,
+    };
+    match ended {
+        Some(Ok(status)) => {
+            group.let_go();
+            Ok(Told { status, stdout })
+        }
+        Some(Err(source)) => Err(not_started(command, source)),
+        None => {
+            group.end(&mut child).await;
+            Err(ProcessError::Deadline { shown, deadline })
+        }
+    }
+}
+
+async fn secret_of(
+    child: &mut tokio::process::Child,
+    most: usize,
+    stdout: &mut Vec<u8>,
+    on_err: &mut impl FnMut(&str),
+) -> std::io::Result<ExitStatus> {
+    let (out, err) = (child.stdout.take(), child.stderr.take().map(Lines::new));
+    let listen = async {
+        let Some(mut out) = out else { return };
+        // What cannot be read is as what was never said.
+        while stdout.len() <= most && out.read_buf(stdout).await.is_ok_and(|read| read > 0) {}
+    };
+    let mut tell = |_, line: &str| on_err(line);
+    tokio::join!(listen, read_both(None::<Lines<&[u8]>>, err, &mut tell));
+    child.wait().await
 }
 
 /// Who is told the process ids of programs that change what runs.

@@ -10,45 +10,56 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::support::{
-    Act, Ended, Host, Project, Shim, Slack, Sshd, SshdOptions, base_image, free_port, needs, until,
+    Act, Ended, Host, Project, Shim, Slack, Sshd, SshdOptions, Witness, base_image, free_port, needs, until,
 };
 
 /// Secrets of the job that the app gets as variables, and says aloud.
-const SAID: [&str; 6] =
-    ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "PROBE_PASSWORD", "FILE_PLAIN", "DATABASE_URL"];
+const SAID: [&str; 7] =
+    ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "PROBE_PASSWORD", "FILE_PLAIN", "DATABASE_URL", "LINES"];
+/// One that the app gets as a file, by Compose's `secrets:`.
+const MOUNTED: &str = "MOUNTED_TOKEN";
 
 /// A value that is nowhere else, and the part of it that no escaping changes.
 struct Canary {
     name: &'static str,
-    core: String,
+    /// One in each line.
+    cores: Vec<String>,
 }
 
 impl Canary {
     fn new(name: &'static str) -> Self {
-        Self { name, core: format!("Canary{}", uuid::Uuid::new_v4().simple()) }
+        let core = || format!("Canary{}", uuid::Uuid::new_v4().simple());
+        let lines = if name == "LINES" { 3 } else { 1 };
+        Self { name, cores: std::iter::repeat_with(core).take(lines).collect() }
     }
 
     /// With all that tools escape.
     fn value(&self) -> String {
         match self.name {
-            "DATABASE_URL" => format!("postgres://app:{}@db/shop?x=1", self.core),
-            "PROBE_PASSWORD" | "PASSPHRASE" | "WEBHOOK" => self.core.clone(),
-            _ => format!("{} \"q\\/&<$é'", self.core),
+            "DATABASE_URL" => format!("postgres://app:{}@db/shop?x=1", self.cores[0]),
+            "PROBE_PASSWORD" | "PASSPHRASE" | "WEBHOOK" => self.cores[0].clone(),
+            "LINES" => self.cores.join("\n"),
+            _ => format!("{} \"q\\/&<$é'", self.cores[0]),
         }
     }
 
-    /// How it can stand in a text: as it is, in hex, and in base64 wherever it begins.
+    /// How each of its lines can stand in a text: as it is, which URL encoding and JSON do not change, in hex, and in
+    /// base64 wherever it begins.
     fn forms(&self) -> Vec<Vec<u8>> {
-        let inside = |shift: usize| {
-            let encoded = STANDARD_NO_PAD.encode([&vec![0; shift], self.core.as_bytes()].concat());
-            let whole = &encoded[(shift * 8).div_ceil(6)..(shift + self.core.len()) * 8 / 6];
-            whole.as_bytes().to_vec()
-        };
-        let hex: String = self.core.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let mut forms = vec![self.core.clone().into_bytes(), hex.into_bytes()];
-        forms.extend((0..3).map(inside));
-        forms
+        self.cores.iter().flat_map(|core| forms_of(core)).collect()
     }
+}
+
+fn forms_of(core: &str) -> Vec<Vec<u8>> {
+    let inside = |shift: usize| {
+        let encoded = STANDARD_NO_PAD.encode([&vec![0; shift], core.as_bytes()].concat());
+        let whole = &encoded[(shift * 8).div_ceil(6)..(shift + core.len()) * 8 / 6];
+        whole.as_bytes().to_vec()
+    };
+    let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![core.as_bytes().to_vec(), hex.into_bytes()];
+    forms.extend((0..3).map(inside));
+    forms
 }
 
 /// An app that says all it knows, and everybody who hears it.
@@ -73,7 +84,7 @@ impl Stand {
         let ssh = Shim::new();
         let options = SshdOptions { path_first: vec![docker.path()], ..SshdOptions::default() };
         let sshd = over_ssh.then(|| Sshd::start_with(&options));
-        let names = SAID.into_iter().chain(["BUILD_TOKEN", "PASSPHRASE", "REGISTRY_TOKEN"]);
+        let names = SAID.into_iter().chain([MOUNTED, "BUILD_TOKEN", "PASSPHRASE", "REGISTRY_TOKEN"]);
         let slack = Slack::open();
         let mut stand = Self {
             host: Host::local(),
@@ -97,12 +108,11 @@ impl Stand {
 
     fn furnish(&mut self) {
         let mut host = std::mem::replace(&mut self.host, Host::local()).with_path_first(self.docker.path());
-        for name in ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "REGISTRY_TOKEN"] {
+        for name in ["TOKEN", "JWT_SECRET_KEY", "API_TOKEN", "REGISTRY_TOKEN", "LINES", MOUNTED] {
             host = host.with_env(name, self.value(name));
         }
-        // One secret comes from a file, one from a program.
-        let file = self.docker.path().with_file_name("build-token");
-        fs::write(&file, self.value("BUILD_TOKEN") + "\n").expect("write a secret's file");
+        // Some secrets come from files, one from a program.
+        let file = self.kept("build-token", &self.value("BUILD_TOKEN"));
         self.vault
             .fake("vault", &format!("printf '%s\\n' '{}'; echo noise >&2", self.value("PROBE_PASSWORD")));
         host = host.with_env("BUILD_TOKEN_FILE", file).with_path_first(self.vault.path());
@@ -112,7 +122,7 @@ impl Stand {
         fs::create_dir(&github).expect("a directory for GitHub's files");
         host = host
             .with_env("STAGING_ENV_FILE", file)
-            .with_env("SLACK_WEBHOOK_URL", self.slack.address())
+            .with_env("SLACK_WEBHOOK_URL_FILE", self.kept("slack", &self.slack.address()))
             .with_env("GITHUB_ACTIONS", "true")
             .with_env("GITHUB_OUTPUT", github.join("output"))
             .with_env("GITHUB_STEP_SUMMARY", github.join("summary"))
@@ -125,11 +135,19 @@ impl Stand {
             host = sshd
                 .reached_by(host)
                 .with_path_first(self.ssh.path())
-                .with_env("STAGING_SSH_KEY", key)
+                .without_env("STAGING_SSH_KEY")
+                .with_env("STAGING_SSH_KEY_FILE", self.kept("key", &key))
                 .with_env("STAGING_SSH_KEY_PASSPHRASE", passphrase);
         }
         self.host = host;
         self.configure();
+    }
+
+    /// A file of the job with a secret in it, where nobody looks for what a deployment leaves.
+    fn kept(&self, name: &str, secret: &str) -> PathBuf {
+        let file = self.docker.path().with_file_name(name);
+        fs::write(&file, format!("{secret}\n")).expect("write a secret's file");
+        file
     }
 
     fn base(&self) -> PathBuf {
@@ -149,7 +167,7 @@ impl Stand {
                 format!(
                     "registries: [{{server: 'registry.invalid', username: ci, password: {{env: REGISTRY_TOKEN}}}}]\n\
                      deployments:\n  {app}:\n    type: docker-compose\n    \
-                     secrets: [TOKEN, {{name: PROBE_PASSWORD, command: [vault, kv, get, '-field={{name}}', '{{environment}}']}}, BUILD_TOKEN]\n    required_vars: [JWT_SECRET_KEY]\n    \
+                     secrets: [TOKEN, {{name: PROBE_PASSWORD, command: [vault, kv, get, '-field={{name}}', '{{environment}}']}}, BUILD_TOKEN, LINES, {MOUNTED}]\n    required_vars: [JWT_SECRET_KEY]\n    \
                      env_vars: {{API_TOKEN: '${{API_TOKEN}}'}}\n    health:\n      timeout: 6s\n      checks:\n        \
                      - {{name: probe, http: 'http://probe:${{PROBE_PASSWORD}}@127.0.0.1:{port}/health'}}\n        \
                      - {{name: told, command: [./check.sh], optional: true}}\n"
@@ -164,11 +182,12 @@ impl Stand {
         let variables: String = SAID.map(|name| format!("      {name}: ${{{name}}}\n")).concat();
         let names = SAID.map(|name| format!("\"$${name}\"")).join(" ");
         let say = format!(
-            "for v in {names}; do echo \"$$v\"; printf %s \"user:$$v\" | base64 -w0; echo; printf %s \"$$v\" | base64; \
+            "cat /run/secrets/mounted; echo; for v in {names}; do echo \"$$v\"; printf %s \"user:$$v\" | base64 -w0; echo; printf %s \"$$v\" | base64; \
              printf %s \"x$$v\" | base64 -w0; echo; done"
         );
         let compose = format!(
-            "services:\n  backend:\n    build:\n      context: app\n      args:\n        BUILD_TOKEN: ${{BUILD_TOKEN}}\n    \
+            "secrets: {{mounted: {{environment: {MOUNTED}}}}}\n\
+             services:\n  backend:\n    secrets: [mounted]\n    build:\n      context: app\n      args:\n        BUILD_TOKEN: ${{BUILD_TOKEN}}\n    \
              stop_grace_period: 0s\n    environment:\n{variables}      VERSION: '{version}'\n      MODE: {mode}\n    \
              command:\n      - sh\n      - -c\n      - |\n        {say}\n        exec shop serve\n    \
              ports: ['127.0.0.1:{port}:8000']\n    healthcheck:\n      test: [CMD-SHELL, 'echo \"$$TOKEN\"; \
@@ -196,16 +215,56 @@ impl Stand {
 
     #[track_caller]
     fn heard_nothing(&self, place: &str, bytes: &[u8]) {
-        let has = |form: &[u8]| bytes.windows(form.len()).any(|part| part == form);
-        for canary in &self.canaries {
-            for form in canary.forms() {
-                let shown = String::from_utf8_lossy(&form).into_owned();
-                assert!(!has(&form), "{} as {shown} in {place}: {}", canary.name, around(bytes, &form));
-            }
-        }
-        assert!(!has(self.slack.token().as_bytes()), "the webhook in {place}: {:.3000}", text(bytes));
+        self.heard_nothing_of(&self.names().collect::<Vec<_>>(), place, bytes);
+        let token = self.slack.token().as_bytes();
+        assert!(!has(bytes, token), "the webhook in {place}: {}", around(bytes, token));
         for line in &self.key {
-            assert!(!has(line.as_bytes()), "the key in {place}: {:.3000}", text(bytes));
+            assert!(!has(bytes, line.as_bytes()), "the key in {place}: {}", around(bytes, line.as_bytes()));
+        }
+    }
+
+    /// What Docker keeps: the images with their histories and all layers, and what `inspect` says. A build argument is in
+    /// the history by Docker's own doing, which `image.secrets` tells; what Compose mounts is in no variable.
+    #[track_caller]
+    fn docker_has_none(&self) {
+        let containers = self.host.containers(&format!("{}-staging", self.host.app()), "backend");
+        assert!(!containers.is_empty());
+        for id in &containers {
+            let inspected = self.host.docker(&["inspect", id]);
+            let mounted = self.host.docker(&["exec", id, "cat", "/run/secrets/mounted"]);
+            assert_eq!(mounted, self.value(MOUNTED), "the app has it");
+            self.heard_nothing_of(
+                &[MOUNTED, "PASSPHRASE", "REGISTRY_TOKEN"],
+                "docker inspect",
+                inspected.as_bytes(),
+            );
+            let image = self.host.docker(&["inspect", "--format", "{{.Image}}", id]);
+            let but_the_argument: Vec<&str> = self.names().filter(|name| *name != "BUILD_TOKEN").collect();
+            let history = self.host.docker(&["history", "--no-trunc", image.trim()]);
+            self.heard_nothing_of(&but_the_argument, "the image's history", history.as_bytes());
+            let saved =
+                self.host.command("docker").args(["save", image.trim()]).output().expect("docker save");
+            assert!(saved.status.success() && saved.stdout.len() > 10_000);
+            self.heard_nothing_of(&but_the_argument, "the image's layers", &saved.stdout);
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.canaries.iter().map(|canary| canary.name)
+    }
+
+    #[track_caller]
+    fn heard_nothing_of(&self, names: &[&str], place: &str, bytes: &[u8]) {
+        for canary in self.canaries.iter().filter(|canary| names.contains(&canary.name)) {
+            for form in canary.forms() {
+                assert!(
+                    !has(bytes, &form),
+                    "{} as {} in {place}: {}",
+                    canary.name,
+                    text(&form),
+                    around(bytes, &form)
+                );
+            }
         }
     }
 
@@ -238,12 +297,23 @@ impl Stand {
     }
 
     fn go_through(&self) {
+        let witness = Witness::start();
+        self.go_through_all();
+        let seen = witness.end();
+        let ours = seen.iter().filter(|line| has(line, self.host.app().as_bytes())).count();
+        assert!(ours > 5, "hardly anybody was seen: {ours} of {}", seen.len());
+        let seen: Vec<u8> = seen.into_iter().collect::<Vec<_>>().join(&b'\n');
+        self.heard_nothing("the list of processes", &seen);
+    }
+
+    fn go_through_all(&self) {
         self.write("1.0.0", "ok");
         let first = self.run(&["deploy", "staging", "--version", "1.0.0"]).exits(0);
         assert!(first.stdout.contains("::add-mask::"), "{}", first.told());
         let said: String = first.events.iter().map(ToString::to_string).collect();
         assert!(said.contains("with ***"), "the build is not heard: {said}");
         self.no_file_has_any();
+        self.docker_has_none();
         self.write("1.1.0", "unhealthy");
         self.docker.on_first(1, &["compose", "up"], &Act::Hold);
         let before = self.docker.count(&["compose", "up"]);
@@ -319,8 +389,12 @@ fn no_canary_is_heard_of_a_deployment_over_ssh() {
     Stand::new(true).go_through();
 }
 
+fn has(bytes: &[u8], form: &[u8]) -> bool {
+    memchr::memmem::find(bytes, form).is_some()
+}
+
 /// What stands around a form, for messages.
 fn around(bytes: &[u8], form: &[u8]) -> String {
-    let at = bytes.windows(form.len()).position(|part| part == form).unwrap_or_default();
+    let at = memchr::memmem::find(bytes, form).unwrap_or_default();
     text(&bytes[at.saturating_sub(300)..bytes.len().min(at + 300)])
 }

@@ -26,6 +26,7 @@ mod tools;
 mod user;
 mod wait;
 mod web;
+mod witness;
 
 pub(crate) use block_kit::seen;
 pub(crate) use counter::{Counted, Counter};
@@ -47,3 +48,4 @@ pub(crate) use tools::{find, needs, require};
 pub(crate) use user::User;
 pub(crate) use wait::{until, until_some, within};
 pub(crate) use web::{Reply, Request, Web};
+pub(crate) use witness::Witness;
