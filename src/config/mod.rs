@@ -59,7 +59,7 @@ pub use job_values::{LARGEST_SECRET, job_secret};
 pub use notify::{Audience, Slack, audience};
 pub use problem::{ConfigError, Problem};
 pub use resolve::resolve;
-pub use secret_names::{holds_secret, looks_secret};
+pub use secret_names::{holds_secret, looks_secret, names_secret};
 pub use secret_sources::{Fetched, SecretCommand, Unfetched, commands as secret_commands};
 pub use select::list;
 pub use target::{Jump, SshTarget, Target};

@@ -2,7 +2,7 @@
 //!
 //! A name is split into words at `_`, `-`, `.` and at humps (`apiKey`), digits at the end of a word ignored.
 //! It looks secret when one word is password, passwd, passphrase, pwd, secret(s), token, credential(s), dsn or webhook,
-//! or ends in one of them (`PGPASSWORD`); when its last word is key(s) or private, or `private` comes before
+//! or ends in one of them (`PGPASSWORD`); when its last word is pass, key(s) or private, or `private` comes before
 //! `key` or `pem`. It does not when the last word only describes one (`TOKEN_TTL`, `PASSWORD_FILE`,
 //! `PASSWORD_MIN_LENGTH`, `TOKEN_URL`), or when the key is one that is no secret (`PUBLIC_KEY`, `HOST_KEY`).
 
@@ -58,6 +58,23 @@ const SHORTEST: usize = 4;
 const NO_VALUES: [&str; 9] =
     ["true", "false", "none", "null", "unset", "dummy", "placeholder", "redacted", "disabled"];
 
+/// How tokens of GitHub, GitLab, Slack and Stripe begin, as far as nothing else begins so.
+const TOKENS: [&str; 11] = [
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "sk_live_",
+    "rk_live_",
+];
+/// Fewest characters of theirs behind that.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Returns whether the value of this name is to be treated as a secret.
 pub fn looks_secret(name: &str) -> bool {
     let words = words(name);
@@ -69,15 +86,22 @@ pub fn looks_secret(name: &str) -> bool {
     let previous = before.last().map_or("", String::as_str);
     match last.as_str() {
         "key" | "keys" if NO_SECRET_KEYS.contains(&previous) => false,
-        "key" | "keys" | "private" => true,
+        "key" | "keys" | "private" | "pass" => true,
         "pem" if previous == "private" => true,
         _ => words.iter().any(|word| is_secret_word(word)),
     }
 }
 
+/// Returns whether the value of this name is a secret and nothing else: `DB_PASSWORD`, and not `PASSWORD_AUTH`.
+pub fn names_secret(name: &str) -> bool {
+    let words = words(name);
+    let last = words.last().map_or("", String::as_str);
+    looks_secret(name) && (matches!(last, "key" | "keys" | "private" | "pass") || is_secret_word(last))
+}
+
 /// Returns whether a name with this literal value gives a secret away: the name looks secret, and the value is neither
 /// empty or very short, nor a switch or a placeholder, nor a path, nor a public key's fingerprint; or the value is an
-/// address with a password in it, whatever its name.
+/// address with a password in it, or a token of a well-known service, whatever its name.
 pub fn holds_secret(name: &str, value: &str) -> bool {
     let value = value.trim();
     let lower = value.to_ascii_lowercase();
@@ -86,7 +110,13 @@ pub fn holds_secret(name: &str, value: &str) -> bool {
     let is_fingerprint = value.chars().all(|c| c.is_ascii_hexdigit() || c == ' ')
         && words(name).iter().any(|word| word == "gpg" || word == "pgp");
     let is_secret = looks_secret(name) && !is_nothing && !is_place && !is_fingerprint;
-    is_secret || password_in(value).is_some_and(|password| !password.contains('$'))
+    is_secret || is_token(value) || password_in(value).is_some_and(|password| !password.contains('$'))
+}
+
+/// Whether a value is what a well-known service hands out: nothing else begins so and goes on so long.
+fn is_token(value: &str) -> bool {
+    let rest = TOKENS.iter().find_map(|start| value.strip_prefix(start)).unwrap_or_default();
+    rest.len() >= SHORTEST_TOKEN && rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 fn is_secret_word(word: &str) -> bool {
@@ -144,6 +174,8 @@ mod tests {
             "COINBASE_API_SECRET",
             "SECRETS",
             "SSH_PRIVATE",
+            "DB_PASS",
+            "smtpPass",
         ] {
             assert!(looks_secret(name), "{name}");
         }
@@ -164,9 +196,20 @@ mod tests {
             "",
             "CACHE_KEY",
             "DSNAME",
+            "BYPASS",
+            "PASS_THROUGH",
             "secret_command",
         ] {
             assert!(!looks_secret(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_token_is_a_secret_under_any_name() {
+        assert!(holds_secret("HELPER", "ghp_0123456789abcdefghijABCDEFGHIJ012345"));
+        assert!(!holds_secret("HELPER", "ghp_short"));
+        assert!(!holds_secret("HELPER", "sk_live_${NAME_OF_THE_VARIABLE}"));
+        assert!(names_secret("DB_PASSWORD") && names_secret("apiKey") && names_secret("TOKENS2_SECRET"));
+        assert!(!names_secret("PASSWORD_AUTH") && !names_secret("TOKEN_TTL") && !names_secret("CACHE_KEY"));
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Subject, listed};
-use crate::config::{holds_secret, is_template};
+use crate::config::{holds_secret, is_template, names_secret};
 use crate::model::compose::Service;
 use crate::model::{Finding, Profile};
 use crate::text::harmless;
@@ -32,6 +32,12 @@ const KNOWN_TO_ALL: [&str; 14] = [
     "default",
     "minioadmin",
 ];
+/// Values that stand for one that was to come.
+const PLACEHOLDERS: [&str; 3] = ["dummy", "placeholder", "redacted"];
+/// Values as short as these are counted as secrets only by their names, in bytes.
+const SHORT: usize = 4;
+/// Short values that switch something on or off.
+const SWITCHES: [&str; 6] = ["on", "off", "yes", "no", "0", "1"];
 /// Parts of values that were to be replaced.
 const TO_REPLACE: [&str; 6] = ["changeme", "change-me", "change_me", "replace-me", "replace_me", "your-"];
 
@@ -79,9 +85,14 @@ fn weakness(name: &str, value: &str) -> Option<&'static str> {
     let is_known = KNOWN_TO_ALL.contains(&lower.trim_end_matches(|c: char| c.is_ascii_digit()))
         || TO_REPLACE.iter().any(|part| lower.contains(part))
         || lower == name.to_ascii_lowercase();
-    match holds_secret(name, value) {
+    let is_placeholder = PLACEHOLDERS.contains(&lower.as_str());
+    // What is no secret to be masked may still be a bad one.
+    let is_bad = names_secret(name)
+        && !value.is_empty()
+        && (is_placeholder || (value.len() < SHORT && !SWITCHES.contains(&lower.as_str())));
+    match holds_secret(name, value) || is_bad {
         false => None,
-        true if is_known => Some("a default, or a word that everybody tries"),
+        true if is_known || is_placeholder => Some("a default, or a word that everybody tries"),
         true if value.chars().count() < FEWEST => Some("shorter than 20 characters"),
         true => None,
     }
@@ -203,18 +214,26 @@ mod tests {
             ("GRAFANA_ADMIN_PASSWORD", "Admin123"),
             ("JWT_SECRET_KEY", "please-changeme-this-is-long-enough"),
             ("API_KEY", "0123456789abcdef0123"),
+            ("REDIS_PASSWORD", "123"),
+            ("SIGNING_SECRET", "placeholder"),
+            ("USE_TOKEN", "yes"),
             ("TOKEN_TTL", "admin"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         let (severity, told) = weak_ones(&bench).unwrap();
         assert_eq!(severity, Severity::Warning);
-        for name in
-            ["`GRAFANA_ADMIN_PASSWORD`", "`JWT_SECRET_KEY`", "`POSTGRES_PASSWORD`", "of service grafana"]
-        {
+        for name in [
+            "`GRAFANA_ADMIN_PASSWORD`",
+            "`JWT_SECRET_KEY`",
+            "`POSTGRES_PASSWORD`",
+            "`REDIS_PASSWORD`",
+            "`SIGNING_SECRET`",
+            "of service grafana",
+        ] {
             assert!(told.contains(name), "{told}");
         }
-        for not in ["hunter2", "Admin123", "API_KEY", "POSTGRES_USER", "TOKEN_TTL"] {
+        for not in ["hunter2", "Admin123", "API_KEY", "POSTGRES_USER", "TOKEN_TTL", "USE_TOKEN", "`123`"] {
             assert!(!told.contains(not), "{told}");
         }
         bench.environment.profile = Profile::Staging;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Files, place};
 use crate::config::files::read_text;
-use crate::config::secret_names::holds_secret;
+use crate::config::secret_names::{holds_secret, names_secret};
 use crate::config::yaml::{self, Node, Place, Tags, Value};
 use crate::model::Finding;
 use crate::text::harmless;
@@ -37,10 +37,38 @@ fn of_services(root: &Node) -> Vec<(String, Place)> {
         let arguments = service.node.get("build").and_then(|build| build.get("args"));
         service.node.get("environment").into_iter().chain(arguments)
     });
+    let commands = services
+        .iter()
+        .flat_map(|service| ["command", "entrypoint"].into_iter().filter_map(|key| service.node.get(key)));
     maps.flat_map(pairs)
         .filter(|(name, value, _)| is_literal(name, value))
         .map(|(name, _, at)| (name, at))
+        .chain(commands.filter_map(in_command))
         .collect()
+}
+
+/// The first option of a command line that is a secret with its value behind it, such as `--requirepass hunter2`.
+fn in_command(node: &Node) -> Option<(String, Place)> {
+    let words: Vec<(&str, &Place)> = match &node.value {
+        Value::List(items) => items.iter().filter_map(|item| Some((item.text()?, &item.place))).collect(),
+        _ => node.text()?.split_whitespace().map(|word| (word, &node.place)).collect(),
+    };
+    let next = words.iter().skip(1).map(|(word, _)| *word).chain([""]);
+    let mut options = words.iter().zip(next).filter_map(|((word, place), next)| {
+        let option = word.trim_matches(['"', '\'']).strip_prefix("--")?;
+        let (name, value) = option.split_once('=').unwrap_or((option, next));
+        Some((name, value.trim_matches(['"', '\'']), *place))
+    });
+    options
+        .find(|(name, value, _)| is_given(name, value))
+        .map(|(name, _, at)| (format!("--{name}"), at.clone()))
+}
+
+/// An option's value that is a secret itself: keys are files more often than not, and `$$NAME` is for the container's shell.
+fn is_given(name: &str, value: &str) -> bool {
+    let is_password =
+        matches!(name, "requirepass" | "masterauth") || (names_secret(name) && !name.ends_with("key"));
+    is_password && !value.starts_with('-') && !value.contains('$') && holds_secret("password", value)
 }
 
 /// Names and values of a map, or of a list of `NAME=value`.
@@ -76,6 +104,11 @@ fn written(files: &Files, file: &str, name: &str, at: &Place) -> Finding {
         harmless(file),
         at.line
     );
+    if name.starts_with("--") {
+        let hint = "put a variable there, such as `${PASSWORD}`, name it under `secrets:` in deployments.yaml, and set it in \
+                    the environment of the job; replace the secret: it is in git's history";
+        return files.strict(RULE, message, hint.to_owned()).at(place(file, at.line, at.column));
+    }
     let hint = format!(
         "write `{name}: ${{{name}}}` there, name it under `secrets: [{name}]` in deployments.yaml, and set it in the \
          environment of the job; replace the secret: it is in git's history"

@@ -18,7 +18,8 @@ const IGNORED: &str = "secrets.ignored";
 /// Most that is read of one file, in bytes.
 const LARGEST: usize = 1024 * 1024;
 /// What git is asked about, below the app's directory.
-const PATTERNS: [&str; 4] = [":(glob)**/.env", ":(glob)**/.env.*", ":(glob)**/*.key", ":(glob)**/*.pem"];
+const PATTERNS: [&str; 5] =
+    [":(glob)**/.env", ":(glob)**/.env.*", ":(glob)**/*.key", ":(glob)**/*.pem", ":(glob)**/id_*"];
 
 /// `secrets.tracked`: one finding for each file. An env file without secrets is a warning, for who adds one does not look.
 pub(super) fn secrets(files: &Files) -> Vec<Finding> {
@@ -48,7 +49,8 @@ fn judge(files: &Files, path: &str) -> Option<Finding> {
     let name = Path::new(path).file_name()?.to_str()?;
     // Not in the work tree any more, or no text: nothing can be said of it.
     let text = read_text(&files.app_dir.join(path), LARGEST).ok()?;
-    if name.ends_with(".key") || name.ends_with(".pem") {
+    // `id_ed25519` and its like; beside it lies a public one.
+    if name.ends_with(".key") || name.ends_with(".pem") || name.starts_with("id_") {
         let line = text.lines().zip(1..).find(|(line, _)| line.contains("PRIVATE KEY-----"))?.1;
         let message = format!("git tracks a private key: `{}`", harmless(path));
         return Some(files.strict(TRACKED, message, untrack(path)).at(place(path, line, 1)));
@@ -196,6 +198,18 @@ mod tests {
         assert_eq!(wrong(&files), expected(&[("secrets.ignored", Severity::Warning, ".gitignore:1")]));
         let (_kept, files) = project(&[("a", "")]);
         assert_eq!(wrong(&files), [], "no env files, nothing to ignore");
+    }
+
+    #[test]
+    fn secrets_on_a_command_line_are_told_and_what_only_looks_so_is_not() {
+        let text = "services:\n  a:\n    command: redis-server --requirepass MARKER-1 --port 6379\n  b:\n    command:\n      - serve\n      - \
+                    --api-token=MARKER-2\n  c:\n    command: [app, --password, MARKER-3]\n  fine:\n    command: app --password $${PASS} --token ${TOKEN} --tls-key \
+                    server.key --token-ttl 3600 --password-file /run/secrets/p --password --verbose\n    entrypoint: [sh, -c, 'true']\n";
+        let (_kept, files) = project(&[("compose.yml", text)]);
+        let mut found: Vec<_> = wrong(&files).into_iter().map(|(rule, _, at)| (rule, at)).collect();
+        found.sort();
+        let at = |line| ("secrets.literal".to_owned(), format!("compose.yml:{line}"));
+        assert_eq!(found, [at(3), at(7), at(9)]);
     }
 
     #[test]
