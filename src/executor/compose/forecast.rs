@@ -189,9 +189,13 @@ impl Forecast {
         self.work.push(PlannedImage { image, services, how, is_base, image_id, size_bytes, note });
     }
 
+    fn pulled(&mut self, image: &str) -> Option<&mut PlannedImage> {
+        self.work.iter_mut().find(|known| known.image == image && known.how == ImageHow::Pulled)
+    }
+
     fn add_pull(&mut self, service: &str, image: &str, asked: &Asked, is_base: bool) {
         self.add(service, image.to_owned(), ImageHow::Pulled, None);
-        let Some(planned) = self.work.iter_mut().find(|known| known.image == image) else { return };
+        let Some(planned) = self.pulled(image) else { return };
         planned.is_base = is_base;
         match &asked.there {
             Ok(there) => {
