@@ -139,12 +139,16 @@ fn runs_once(subject: &Subject<'_>, model: &ComposeModel, name: &str, service: &
 fn no_healthcheck(subject: &Subject<'_>, name: &str, service: &Service) -> Option<Finding> {
     const RULE: &str = "compose.healthcheck";
     let hint = pasted::healthcheck(name, service);
+    let lacks = match service.healthcheck {
+        Healthcheck::Disabled => "switches its healthcheck off",
+        Healthcheck::Absent | Healthcheck::Present => "has no healthcheck",
+    };
     let finding = if service.build.is_some() {
-        subject.strict(RULE, format!("service `{name}` is built here and has no healthcheck"), hint)
+        subject.strict(RULE, format!("service `{name}` is built here and {lacks}"), hint)
     } else if matches!(subject.environment.profile, Profile::Dev | Profile::Testing) {
         return None;
     } else {
-        Finding::warning(RULE, format!("service `{name}` has no healthcheck"), hint)
+        Finding::warning(RULE, format!("service `{name}` {lacks}"), hint)
     };
     Some(finding.detail("service", name))
 }
@@ -177,6 +181,7 @@ mod tests {
             r#"{"services": {"backend": {"build": {"context": "@"}},
                 "cache": {"image": "redis:7", "restart": "always"},
                 "fine": {"build": {"context": "@"}, "healthcheck": {"test": ["CMD", "true"]}},
+                "off": {"image": "redis:7", "restart": "always", "healthcheck": {"disable": true}},
                 "migrate": {"build": {"context": "@"}, "restart": "no"}}}"#,
         );
         assert_eq!(
@@ -184,6 +189,7 @@ mod tests {
             [
                 (Severity::Error, "service `backend` is built here and has no healthcheck".to_owned()),
                 (Severity::Warning, "service `cache` has no healthcheck".to_owned()),
+                (Severity::Warning, "service `off` switches its healthcheck off".to_owned()),
             ]
         );
         bench.environment.profile = Profile::Dev;

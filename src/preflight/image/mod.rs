@@ -84,6 +84,8 @@ struct Made<'a> {
     image: Option<String>,
     /// The image that its Dockerfile starts from.
     base: Option<String>,
+    /// Whether it starts from one of its additional contexts that is no image.
+    starts_elsewhere: bool,
 }
 
 /// A Dockerfile, and what its image will be.
@@ -130,8 +132,9 @@ impl<'a> Made<'a> {
         let written = build.and_then(|build| Written::of(build, &build_arguments(subject, model, name)));
         let base = written.as_ref().and_then(|written| written.image.as_ref()?.base.clone());
         let base = base.filter(|base| base != "scratch");
+        let (base, starts_elsewhere) = base.map_or((None, false), |base| of_context(model, name, base));
         let image = service.image.clone().filter(|_| !is_built);
-        Self { name, service, is_built, written, image, base }
+        Self { name, service, is_built, written, image, base, starts_elsewhere }
     }
 
     /// The images to ask the engine about.
@@ -164,6 +167,18 @@ impl<'a> Made<'a> {
             (false, false) => return None,
         };
         Some(finding.detail("service", self.name))
+    }
+}
+
+/// What a base is when the build gives it another meaning under `additional_contexts`: an image, or something else.
+fn of_context(model: &ComposeModel, service: &str, base: String) -> (Option<String>, bool) {
+    let context = &model.raw["services"][service]["build"]["additional_contexts"][&base];
+    match context.as_str() {
+        None => (Some(base), false),
+        Some(context) => {
+            let image = context.strip_prefix("docker-image://").map(str::to_owned);
+            (image.clone(), image.is_none())
+        }
     }
 }
 

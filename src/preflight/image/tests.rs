@@ -58,6 +58,12 @@ async fn another_user_passes_in_the_dockerfile_the_target_or_the_compose_file() 
     ] {
         assert_eq!(found(&built(dockerfile, more)).await, [], "{dockerfile}{more}");
     }
+    for context in ["service:base", "/srv/base"] {
+        let more = format!(r#", "additional_contexts": {{"a": "{context}"}}"#);
+        assert_eq!(found(&built("FROM a\n", &more)).await, [], "{context}");
+    }
+    let image = found(&built("FROM a\n", r#", "additional_contexts": {"a": "docker-image://b:1"}"#)).await;
+    assert_eq!(image.len(), 1, "{image:?}");
     assert_eq!(found(&built(two, r#", "target": "dev""#)).await.len(), 1);
     assert_eq!(found(&built("FROM a\nARG UID=7\nUSER $UID\n", r#", "args": {"UID": "0"}"#)).await.len(), 1);
     let inline = found(&built("", r#", "dockerfile_inline": "FROM a\n""#)).await;

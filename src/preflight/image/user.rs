@@ -96,6 +96,8 @@ fn of_dockerfile(
             }
             Some(_) => return None,
         },
+        // A build of something else, or of a service beside it: nobody here knows what that is.
+        None if made.starts_elsewhere => return None,
         None => (without_user(&file, image, base)?, image.line),
     };
     let message = format!("service `{}` is built here and runs as root: {why}", made.name);
@@ -105,8 +107,9 @@ fn of_dockerfile(
 
 /// What the base image is decides, where it is known.
 fn without_user(file: &str, image: &Image, base: Option<&Known>) -> Option<String> {
-    let stage = image.stage.as_ref().map(|stage| format!(" `{}`", harmless(stage))).unwrap_or_default();
-    let none = format!("stage{stage} of {file} has no `USER`");
+    let stage = image.stage.as_ref().map(|stage| format!("stage `{}`", harmless(stage)));
+    let stage = stage.unwrap_or_else(|| "the last stage".to_owned());
+    let none = format!("{stage} of {file} has no `USER`");
     match (base, image.base.as_deref()) {
         (Some(base), _) if !is_root(base.user_of_builds()) => None,
         (Some(_), Some(name)) => Some(format!("{none}, and `{}` is root", harmless(name))),
