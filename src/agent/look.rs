@@ -142,7 +142,18 @@ async fn find(
         Ok(_) if tools.has(&supposed) => early,
         Ok(found) => Some(outline.model(found).await),
     };
-    (tools, model.map(|model| model.map(|model| outline.with(model))))
+    let scene = match (model, &tools.compose) {
+        (Some(Ok(Err(missing @ ComposeError::EnvFileMissing { .. }))), Ok(compose)) => {
+            // Where that does not help either, the first words say why.
+            let without = outline.model_without_missing(compose).await.ok().and_then(Result::ok);
+            let passes_over_env_files = without.is_some();
+            let mut scene = outline.with(without.ok_or(missing));
+            scene.passes_over_env_files = passes_over_env_files;
+            Some(Ok(scene))
+        }
+        (model, _) => model.map(|model| model.map(|model| outline.with(model))),
+    };
+    (tools, scene)
 }
 
 impl Tools {
@@ -241,6 +252,7 @@ async fn of_scene(
         shared: &layout.shared(),
         variables: &scene.variables.values,
         missing_env_files: &scene.missing_env_files,
+        passes_over_env_files: scene.passes_over_env_files,
         compose: tools.compose.as_ref(),
         model,
         deployed: drift::is_deployed(layout, &scene.site.project),
@@ -328,6 +340,7 @@ async fn without_compose(job: &Job, layout: &Layout, project_dir: &Path, tools: 
         shared: &layout.shared(),
         variables: &variables,
         missing_env_files: &[],
+        passes_over_env_files: false,
         compose: Err(error),
         model: Err(error),
         deployed: false,

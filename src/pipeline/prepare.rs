@@ -225,6 +225,7 @@ impl Run {
             shared: project_dir,
             variables: &candidate.variables.values,
             missing_env_files: &[],
+            passes_over_env_files: false,
             compose: Ok(&self.executor.compose),
             model: Ok(&candidate.model),
             deployed: false,

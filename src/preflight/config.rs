@@ -45,12 +45,21 @@ fn file_hint(subject: &Subject<'_>, path: &Path) -> String {
     "add it to git, or name it under `bundle:` in deployments.yaml".to_owned()
 }
 
+/// The documents' files are required where git tracks them, whether or not somebody says so (R000-55, R000-56).
+fn why_required(file: &str) -> String {
+    match file {
+        "config.yaml" | "config/config.yaml" | "Dockerfile" => {
+            "the app requires it (`required_files`, or because git tracks it)".to_owned()
+        }
+        _ => "the app requires it (`required_files`)".to_owned(),
+    }
+}
+
 /// By path, with the reason.
 fn wanted_files(subject: &Subject<'_>) -> BTreeMap<PathBuf, String> {
     let named = subject.app.required_files.iter();
-    let mut wanted: BTreeMap<_, _> = named
-        .map(|file| (subject.project_dir.join(file), "the app requires it (`required_files`)".to_owned()))
-        .collect();
+    let mut wanted: BTreeMap<_, _> =
+        named.map(|file| (subject.project_dir.join(file), why_required(file))).collect();
     let Some(model) = subject.known_model() else { return wanted };
     let builds = model.built().filter(|_| subject.app.build == BuildMode::Host);
     for (service, build) in builds {
@@ -82,10 +91,13 @@ fn env_files(subject: &Subject<'_>) -> Vec<Finding> {
         if !subject.is_in_place() {
             hint = format!("{hint} beside the project, or {} on the host", subject.shared.join(file).display());
         }
-        match subject.model {
-            // Compose has refused already: in dev, too, there is nothing to go on with.
-            Err(ComposeError::EnvFileMissing { .. }) => Finding::error("env.file", message, hint),
-            _ => subject.strict("env.file", message, hint),
+        let is_refused =
+            subject.passes_over_env_files || matches!(subject.model, Err(ComposeError::EnvFileMissing { .. }));
+        // Where Compose refuses there is nothing to go on with, in dev neither.
+        if is_refused {
+            Finding::error("env.file", message, hint)
+        } else {
+            subject.strict("env.file", message, hint)
         }
     });
     told.collect()
@@ -164,7 +176,7 @@ mod tests {
             errors,
             [
                 "`Dockerfile` is missing: service `backend` is built from it",
-                "`config/config.yaml` is missing: the app requires it (`required_files`)",
+                "`config/config.yaml` is missing: the app requires it (`required_files`, or because git tracks it)",
                 "`tok.txt` is missing: secret `tok` is this file",
             ]
         );

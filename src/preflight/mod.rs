@@ -57,6 +57,8 @@ pub struct Subject<'a> {
     pub variables: &'a BTreeMap<String, String>,
     /// Paths of `env_file` entries that no layer has (C06), as the compose file names them.
     pub missing_env_files: &'a [String],
+    /// Whether Compose refuses to go on without them; the model is what it makes of the rest.
+    pub passes_over_env_files: bool,
     /// The Compose CLI, or why there is none.
     pub compose: Result<&'a Compose, &'a ComposeError>,
     /// The model with its sources resolved (on a root: to `files/` and `shared/`), or why there is none.

@@ -77,6 +77,7 @@ impl Bench {
             shared: self.directory.path(),
             variables: &self.variables,
             missing_env_files: &self.missing_env_files,
+            passes_over_env_files: false,
             compose: Err(&ComposeError::Garbage),
             model: self.model.as_ref(),
             deployed: false,

@@ -200,3 +200,28 @@ fn what_is_not_well_comes_with_what_is_wanted_what_to_do_and_its_page() {
     let latest = rules::find("compose.latest").expect("the rule");
     ended.says(&["\ndocker\n", "\ncompose\n", latest.title, &latest.url(), "at      docker-compose.yml:3"]);
 }
+
+#[test]
+fn a_missing_env_file_hides_nothing_else_and_is_an_error_everywhere() {
+    needs!("docker", "git");
+    let host = Host::local();
+    let project = project();
+    project.file(
+        "docker-compose.yml",
+        "services:\n  web:\n    build: .\n    restart: always\n    mem_limit: 64m\n    env_file:\n      - nobody-has.env\n    \
+         environment: ['A=${UNSET}']\n    user: root\n    healthcheck: { test: [CMD, web] }\n",
+    );
+    project.commit("missing");
+    for environment in ["production", "dev"] {
+        let ended = validate(&host, &project, environment);
+        let findings = ended.json()["findings"].as_array().expect("findings").clone();
+        let line = |rule: &str| {
+            let found = findings.iter().find(|found| found["rule"] == rule && found["severity"] != "passed");
+            found.map(|found| (found["severity"].clone(), found["place"]["line"].clone()))
+        };
+        assert_eq!(line("env.file"), Some(("error".into(), 7.into())), "{}", ended.told());
+        assert_eq!(line("env.unset").map(|(_, line)| line), Some(8.into()), "{}", ended.told());
+        assert_eq!(line("image.user").map(|(_, line)| line), Some(9.into()), "{}", ended.told());
+        assert_eq!(line("compose.healthcheck"), None);
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::place::{self, ServiceEnvFile, ServiceEnvFiles};
 use super::{ExecutorError, Site, project};
@@ -27,6 +27,8 @@ pub struct Scene {
     pub current: Option<Release>,
     /// Env files that services need and nobody has.
     pub missing_env_files: Vec<String>,
+    /// Whether the model was read without them, because Compose refuses to go on.
+    pub passes_over_env_files: bool,
     _memory: Option<MemoryFile>,
 }
 
@@ -43,7 +45,8 @@ pub async fn of_current(
     let variables = Resolved::of_release(&layout.release(&release.id).join("env"), &release.secrets)?;
     let model = compose.config(&site.call(), &variables.redactor()).await;
     let (missing_env_files, _memory) = (Vec::new(), None);
-    Ok(Scene { site, model, variables, current: Some(release), missing_env_files, _memory })
+    let (current, passes_over_env_files) = (Some(release), false);
+    Ok(Scene { site, model, variables, current, missing_env_files, passes_over_env_files, _memory })
 }
 
 /// A project's files before Compose has read them; secrets are in memory only.
@@ -101,6 +104,25 @@ impl Outline {
         Ok(model)
     }
 
+    /// Returns what Compose makes of the files when services go without the env files that nobody has: so much else can be
+    /// said of a project, and is to be said at once. Needs a Compose that knows `!override`, 2.24.
+    ///
+    /// # Errors
+    /// Env files cannot be shown to it.
+    pub async fn model_without_missing(
+        &self,
+        compose: &Compose,
+    ) -> Result<Result<ComposeModel, ComposeError>, ExecutorError> {
+        let (paths, kept) = self.kept_env_files()?;
+        let services: BTreeMap<String, Value> =
+            paths.into_iter().map(|(name, files)| (name, json!({ "env_file": files }))).collect();
+        let (site, with) = self.site_with(&json!({ "services": services }))?;
+        let model = compose.config(&site.call(), &self.variables.redactor()).await;
+        // Until Compose has read them.
+        drop((kept, with));
+        Ok(model)
+    }
+
     /// Shows Compose the env files that lie nowhere in the project, as long as the returned value lives.
     ///
     /// # Errors
@@ -141,7 +163,8 @@ impl Outline {
     pub fn with(self, model: Result<ComposeModel, ComposeError>) -> Scene {
         let Self { site, variables, env_files, _memory } = self;
         let missing_env_files = env_files.missing;
-        Scene { site, model, variables, current: None, missing_env_files, _memory: Some(_memory) }
+        let (current, _memory) = (None, Some(_memory));
+        Scene { site, model, variables, current, missing_env_files, passes_over_env_files: false, _memory }
     }
 }
 
