@@ -26,8 +26,9 @@ pub(super) const RULES: &[Rule] = &[
         id: "secrets.literal",
         group: Group::Secrets,
         title: "no compose file holds the value of a secret",
-        looks_at: "`environment:` and `build.args:` of each service: names that look secret with a literal value, and addresses with \
-                   a password in them. In deployments.yaml and environments.yaml such values are errors of the configuration \
+        looks_at: "`environment:` and `build.args:` of each service: names that look secret with a literal value, addresses with a \
+                   password in them, and tokens of GitHub, GitLab, Slack and Stripe under any name; options of `command:` and \
+                   `entrypoint:` such as `--requirepass`. In deployments.yaml and environments.yaml such values are errors of the configuration \
                    (R003-44).",
         why: "What is in git is read by everybody who has a copy of it, for as long as there are copies.",
         mend: "Write `NAME: ${NAME}`, name it under `secrets:` in deployments.yaml, set it in the environment of the job, and replace \
@@ -45,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "secrets.tracked",
         group: Group::Secrets,
         title: "git tracks no env file and no private key",
-        looks_at: "`.env` and `.env.*` below the app's directory, files of `env_file:`, and private keys in `*.key` and `*.pem`. \
+        looks_at: "`.env` and `.env.*` below the app's directory, files of `env_file:`, and private keys in `*.key`, `*.pem` and `id_*`. \
                    Examples to be copied are fine (`.env.example`, `.env.production.example`) (R001-23, R001-53).",
         why: "What was committed once stays in git's history, and in every copy of it.",
         mend: "`git rm --cached FILE`, add it to .gitignore, commit, and replace every secret that was in it.",
