@@ -209,7 +209,9 @@ fn hooks() -> Vec<Hook> {
         of(HookKind::PreDeploy, 2, OnError::Fail),
         of(HookKind::PostDeploy, 1, OnError::Warn),
         of(HookKind::PostDeploy, 2, OnError::Rollback),
+        of(HookKind::OnFailure, 1, OnError::Fail),
         of(HookKind::OnRollback, 1, OnError::Fail),
+        of(HookKind::Finally, 1, OnError::Fail),
     ]
 }
 

@@ -77,6 +77,11 @@ fn told_once(host: &Host, records: &[HistoryRecord]) -> Result<(), String> {
         hooks.sort();
         hooks.dedup();
         ensure(hooks.len() == count, || format!("{id} has begun a hook twice"))?;
+        // One that a death cut off before it was told to have begun is told by its end alone.
+        let is_finally =
+            |line: &String| line.contains(r#""event":"hook_"#) && line.contains(r#""kind":"finally""#);
+        let came = hooks.is_empty() || lines.iter().any(is_finally);
+        ensure(came, || format!("{id} has begun hooks, and none of `finally`"))?;
         let said = outcome(host, &id);
         let recorded = by_id.get(&id).map(|record| record.outcome);
         ensure(recorded.is_none() || recorded == said, || {

@@ -30,6 +30,8 @@ pub(super) enum Walk {
     First,
     /// Back to the release before.
     Rollback,
+    /// A release that is healthy and whose `post_deploy` hook refuses it, over another one: hooks of every kind come.
+    Hooks,
 }
 
 /// Where the app lies.
@@ -111,12 +113,14 @@ impl Bench {
     fn write(&mut self, mode: &str) -> u32 {
         self.version += 1;
         let (version, app, port, image) = (self.version, self.host.app(), self.port, base_image());
-        let timeout = if mode == "ok" { "60s" } else { "5s" };
+        let timeout = if mode == "unhealthy" { "5s" } else { "60s" };
+        let hooks = if mode == "hooked" { self.hooks() } else { String::new() };
+        let mode = if mode == "hooked" { "ok" } else { mode };
         self.project.file(
             "deploy/deployments.yaml",
             format!(
                 "deployments:\n  {app}: {{type: docker-compose, keep_releases: {KEPT}, health: {{timeout: {timeout}}}, \
-                 requirements: {{disk_gb: 0.1, memory_gb: 0.1}}, rollback: {{automatic: true}}}}\n"
+                 requirements: {{disk_gb: 0.1, memory_gb: 0.1}}, rollback: {{automatic: true}}{hooks}}}\n"
             ),
         );
         self.project.file(
@@ -132,6 +136,28 @@ impl Bench {
         self.project.file("shop.yaml", format!("note: {version}\n"));
         self.project.commit(&version.to_string());
         version
+    }
+
+    /// A hook of each kind, which notes that it runs; that after the checks fails.
+    fn hooks(&self) -> String {
+        let notes = self.hook_notes();
+        let hook = |kind: &str, keys: &str, then: &str| {
+            let line = format!("echo $FFE_DEPLOYMENT_ID $FFE_HOOK >>{}; sleep 0.1{then}", notes.display());
+            format!("{kind}: [{{name: {kind}, shell: '{line}'{keys}}}]")
+        };
+        let all = [
+            hook("pre_deploy", "", ""),
+            hook("post_deploy", ", on_error: rollback", "; exit 1"),
+            hook("on_failure", "", ""),
+            hook("on_rollback", "", ""),
+            hook("finally", "", ""),
+        ];
+        format!(", hooks: {{{}}}", all.join(", "))
+    }
+
+    /// Where hooks note that they run: a line of deployment and kind for each time.
+    pub(super) fn hook_notes(&self) -> PathBuf {
+        self.host.dir().join("hooks.txt")
     }
 
     /// Starts the program, with these variables besides.
@@ -166,8 +192,10 @@ impl Bench {
     fn prepare(&mut self) {
         match self.walk {
             Walk::First => self.begin_anew(),
-            Walk::Good | Walk::Bad if self.good.is_empty() => (0..=KEPT).for_each(|_| self.deploy()),
-            Walk::Good | Walk::Bad => {}
+            Walk::Good | Walk::Bad | Walk::Hooks if self.good.is_empty() => {
+                (0..=KEPT).for_each(|_| self.deploy())
+            }
+            Walk::Good | Walk::Bad | Walk::Hooks => {}
             Walk::Rollback if self.good.is_empty() => (0..2).for_each(|_| self.deploy()),
             // Nobody goes back to a release that could not be gone back to, or that somebody went back from: a new one
             // makes the one that runs now the one before.
@@ -186,6 +214,7 @@ impl Bench {
         let (verb, new) = match self.walk {
             Walk::Good | Walk::First => ("deploy", self.write("ok")),
             Walk::Bad => ("deploy", self.write("unhealthy")),
+            Walk::Hooks => ("deploy", self.write("hooked")),
             Walk::Rollback => ("rollback", self.good[self.good.len() - 2]),
         };
         let mut words = vec![verb.to_owned(), "staging".to_owned()];
@@ -202,9 +231,9 @@ impl Bench {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let trace = self.host.dir().join("trace");
         let ended = self.spawn(&words, &[("FFE_FAULT_TRACE", &trace.display().to_string())]).wait();
-        let code = if self.walk == Walk::Bad { 4 } else { 0 };
-        ended.exits(code);
-        self.has_become(if self.walk == Walk::Bad { old } else { Some(new) });
+        let goes_back = matches!(self.walk, Walk::Bad | Walk::Hooks);
+        ended.exits(if goes_back { 4 } else { 0 });
+        self.has_become(if goes_back { old } else { Some(new) });
         points::of(&fs::read_to_string(&trace).expect("a trace was written"), "worker")
     }
 

@@ -37,8 +37,37 @@ pub(super) fn check(bench: &Bench, id: &str, old: Option<u32>, new: u32, what: &
         let is_new = version == Some(new);
         assert_eq!(outcome == "succeeded", is_new, "{outcome}, and {version:?} runs: {what}");
     }
+    hooks_ran_once(bench, id, ended.as_ref(), what);
     nothing_is_lost(bench, what);
     State { version, outcome: outcome.to_owned() }
+}
+
+/// No hook was begun twice, and once one was begun, `finally` came; what the result says of them is what they did.
+#[track_caller]
+fn hooks_ran_once(bench: &Bench, id: &str, ended: Option<&Value>, what: &str) {
+    let notes = fs::read_to_string(bench.hook_notes()).unwrap_or_default();
+    let ours = notes.lines().filter_map(|line| line.strip_prefix(id));
+    let mut ran: Vec<&str> = ours.map(str::trim).collect();
+    let count = ran.len();
+    ran.sort_unstable();
+    ran.dedup();
+    assert_eq!(ran.len(), count, "a hook ran twice: {ran:?}: {what}");
+    let told: Vec<(&str, &str)> = ended
+        .and_then(|result| result["hooks"].as_array())
+        .into_iter()
+        .flatten()
+        .map(|hook| (hook["kind"].as_str().unwrap_or("?"), hook["outcome"].as_str().unwrap_or("?")))
+        .collect();
+    assert!(
+        ran.iter().all(|kind| told.iter().any(|(of, _)| of == kind)),
+        "{ran:?}, and told {told:?}: {what}"
+    );
+    let of = |kind: &str| told.iter().find(|(of, _)| *of == kind).map(|(_, outcome)| *outcome);
+    assert!(told.is_empty() || of("finally").is_some(), "`finally` did not come: {told:?}: {what}");
+    assert!(
+        told.iter().all(|(kind, outcome)| *outcome != "succeeded" || ran.contains(kind)),
+        "{ran:?}, {told:?}: {what}"
+    );
 }
 
 /// No guard, no worker, no program of the deployment.

@@ -3,7 +3,7 @@
 //!
 //! The places are those that a build with fault injection announces (`src/host/seam.rs`). One deployment is traced, then
 //! each of its points is taken in turn. By default that is the walk of a good release on a root, with the worker killed;
-//! `scripts/full/crash-points` says by variables what else: `FFE_CRASH_WALK` (good, bad, first, rollback),
+//! `scripts/full/crash-points` says by variables what else: `FFE_CRASH_WALK` (good, bad, first, rollback, hooks),
 //! `FFE_CRASH_LAYOUT` (root, in-place), `FFE_CRASH_SERIES` (worker, twice, both), `FFE_CRASH_POINT` (only this one) and
 //! `FFE_CRASH_TABLE` (a file for the results).
 
@@ -39,7 +39,8 @@ impl Plan {
                 "bad" => Walk::Bad,
                 "first" => Walk::First,
                 "rollback" => Walk::Rollback,
-                other => panic!("FFE_CRASH_WALK is `{other}`: good, bad, first, rollback"),
+                "hooks" => Walk::Hooks,
+                other => panic!("FFE_CRASH_WALK is `{other}`: good, bad, first, rollback, hooks"),
             },
             layout: match word("FFE_CRASH_LAYOUT").as_str() {
                 "" | "root" => Layout::Root,
