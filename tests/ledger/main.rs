@@ -6,5 +6,6 @@ mod edges;
 mod entities;
 mod health;
 mod process;
+mod reads;
 mod rollback;
 mod support;

@@ -11,7 +11,7 @@ use super::error::{ApiError, ErrorBody, ProblemsBody, json_answer};
 use super::extract::{Body, Id};
 use super::fields::{Fields, Query, uuid_of_path};
 use crate::ledger::Shared;
-use crate::ledger::store::{Create, Deployment, DeploymentFilter, Rollback};
+use crate::ledger::store::{Create, Deployment, DeploymentFilter, DeploymentPage, Rollback};
 
 /// Where the document deploys to (R004-08).
 pub(super) const ENVIRONMENTS: [&str; 4] = ["development", "staging", "production", "testing"];
@@ -112,7 +112,9 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = Query::of(raw.as_deref());
     let entity = query.uuid("entity_id");
-    answer_page(&ledger, query, entity).await
+    let (filter, page, page_size) = page_of(query, entity)?;
+    let found = ledger.store.deployments(&filter, page, page_size).await?;
+    Ok(answer_page(found, page, page_size))
 }
 
 /// Lists the deployments of an entity, newest first.
@@ -133,10 +135,11 @@ pub(super) async fn of_entity(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, ApiError> {
     let id = uuid_of_path("entity_id", &id)?;
-    if ledger.store.entity(id).await?.is_none() {
-        return Err(ApiError::not_found("Entity", id));
+    let (filter, page, page_size) = page_of(Query::of(raw.as_deref()), Some(id))?;
+    match ledger.store.deployments_of_entity(id, &filter, page, page_size).await? {
+        Some(found) => Ok(answer_page(found, page, page_size)),
+        None => Err(ApiError::not_found("Entity", id)),
     }
-    answer_page(&ledger, Query::of(raw.as_deref()), Some(id)).await
 }
 
 /// The same under the path that the document's code has (C18).
@@ -159,19 +162,19 @@ pub(super) async fn of_entity_too(
     of_entity(ledger, id, raw).await
 }
 
-async fn answer_page(
-    ledger: &Shared,
-    mut query: Query,
-    entity: Option<uuid::Uuid>,
-) -> Result<Response, ApiError> {
+/// Reads which deployments and which page of them are wanted.
+fn page_of(mut query: Query, entity: Option<uuid::Uuid>) -> Result<(DeploymentFilter, i64, i64), ApiError> {
     let (page, page_size) = paging(&mut query);
     // An empty filter is none, as in the document's code.
     let mut word = |name| query.text(name).filter(|word| !word.is_empty());
     let filter = DeploymentFilter { entity, environment: word("environment"), status: word("status") };
     query.finish()?;
-    let found = ledger.store.deployments(&filter, page, page_size).await?;
+    Ok((filter, page, page_size))
+}
+
+fn answer_page(found: DeploymentPage, page: i64, page_size: i64) -> Response {
     let list = DeploymentList { deployments: found.deployments, total: found.total, page, page_size };
-    Ok(json_answer(StatusCode::OK, &list))
+    json_answer(StatusCode::OK, &list)
 }
 
 /// Returns a deployment.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Transaction};
+use sqlx::{Any, Transaction};
 use uuid::Uuid;
 
 use super::StoreError;
 use super::rows::time_text;
+use super::together::Together;
 use crate::model::lifecycle::DeploymentStatus;
 
 /// How many shards the totals are spread over (schema/0001.sql).
@@ -109,62 +110,67 @@ impl Changes {
     /// # Errors
     /// When the database refuses a statement.
     pub async fn write(self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
-        self.write_steps(transaction).await?;
-        self.write_events(transaction).await?;
-        self.write_counts(transaction).await
+        let mut last = Together::default();
+        self.add_to(&mut last);
+        last.run(transaction).await
     }
 
-    async fn write_steps(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+    /// Adds what writes them, for a transaction that has more to say at its end.
+    pub(super) fn add_to<'v>(&'v self, last: &mut Together<'v>) {
+        self.add_steps(last);
+        self.add_events(last);
+        self.add_counts(last);
+    }
+
+    fn add_steps<'v>(&'v self, last: &mut Together<'v>) {
         if self.steps.is_empty() {
-            return Ok(());
+            return;
         }
         let text = rows_of(
             "INSERT INTO deployment_events (deployment_id, entity_id, environment, from_status, to_status, at, who, reason) VALUES ",
             8,
             self.steps.len(),
         );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        let entity = self.entity.to_string();
+        let mut values = Vec::with_capacity(8 * self.steps.len());
         for step in &self.steps {
-            query = query
-                .bind(step.deployment.as_str())
-                .bind(entity.as_str())
-                .bind(step.environment.as_str())
-                .bind(step.from.map(DeploymentStatus::as_str))
-                .bind(step.to.as_str())
-                .bind(self.at)
-                .bind(step.who.as_str())
-                .bind(step.reason.as_deref());
+            values.extend([
+                step.deployment.as_str().into(),
+                self.entity.to_string().into(),
+                step.environment.as_str().into(),
+                step.from.map(DeploymentStatus::as_str).into(),
+                step.to.as_str().into(),
+                self.at.into(),
+                step.who.as_str().into(),
+                step.reason.as_deref().into(),
+            ]);
         }
-        query.execute(&mut **transaction).await?;
-        Ok(())
+        last.add(text, values);
     }
 
-    async fn write_events(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+    fn add_events<'v>(&'v self, last: &mut Together<'v>) {
         if self.events.is_empty() {
-            return Ok(());
+            return;
         }
         let text = rows_of(
             "INSERT INTO outbox (event_id, type, subject, entity_id, deployment_id, at, body) VALUES ",
             7,
             self.events.len(),
         );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        let entity = self.entity.to_string();
+        let mut values = Vec::with_capacity(7 * self.events.len());
         for (told, deployment, data) in &self.events {
             let id = Uuid::new_v4().to_string();
             let body = self.envelope(*told, &id, deployment, data);
-            query = query
-                .bind(id)
-                .bind(told.kind())
-                .bind(told.subject())
-                .bind(entity.as_str())
-                .bind(deployment.as_str())
-                .bind(self.at)
-                .bind(body);
+            values.extend([
+                id.into(),
+                told.kind().into(),
+                told.subject().into(),
+                self.entity.to_string().into(),
+                deployment.as_str().into(),
+                self.at.into(),
+                body.into(),
+            ]);
         }
-        query.execute(&mut **transaction).await?;
-        Ok(())
+        last.add(text, values);
     }
 
     /// A CloudEvent 1.0 in its JSON format; `partitionkey` is the extension that orders those of one entity.
@@ -183,25 +189,29 @@ impl Changes {
         .to_string()
     }
 
-    async fn write_counts(&self, transaction: &mut Transaction<'static, Any>) -> Result<(), StoreError> {
+    fn add_counts<'v>(&'v self, last: &mut Together<'v>) {
         let changed: Vec<_> = self.counts.iter().filter(|(_, count)| **count != 0).collect();
         if changed.is_empty() {
-            return Ok(());
+            return;
         }
         let mut text =
             rows_of("INSERT INTO counters (scope, environment, status, count) VALUES ", 4, changed.len() * 2);
         text.push_str(
             " ON CONFLICT (scope, environment, status) DO UPDATE SET count = counters.count + excluded.count",
         );
-        let mut query = sqlx::query(AssertSqlSafe(text));
+        let mut values = Vec::with_capacity(8 * changed.len());
         // Rows that two transactions may share come last, and in one order for all: nobody waits in a circle.
         for scope in [self.entity.to_string(), shard_of(self.entity)] {
             for ((environment, status), count) in &changed {
-                query = query.bind(scope.clone()).bind(environment.as_str()).bind(*status).bind(**count);
+                values.extend([
+                    scope.clone().into(),
+                    environment.as_str().into(),
+                    (*status).into(),
+                    (**count).into(),
+                ]);
             }
         }
-        query.execute(&mut **transaction).await?;
-        Ok(())
+        last.add(text, values);
     }
 }
 

@@ -1,11 +1,16 @@
 //! Looking at deployments: one, or a page of them.
 
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::change::AnyQuery;
-use super::rows::{DEPLOYMENT, deployment};
+use super::reader::Value;
+use super::rows::{Columns, DEPLOYMENT, deployment};
 use super::{Deployment, Store, StoreError};
+
+/// Up to here a page comes in one answer with its total; behind, the total says from which end the index is walked.
+const NEAR: i64 = 10_000;
+/// Columns that a page near the front has after those of a deployment.
+const TOTAL: usize = 22;
+const IS_ENTITY_THERE: usize = 23;
 
 /// Which deployments are wanted; what is not said is any.
 #[derive(Clone, Debug, Default)]
@@ -27,15 +32,20 @@ pub struct DeploymentPage {
     pub total: i64,
 }
 
+/// A row of a page near the front.
+struct Near {
+    deployment: Deployment,
+    total: i64,
+    is_entity_there: bool,
+}
+
 impl Store {
     /// Returns a deployment, if there is one of this id.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn deployment(&self, id: Uuid) -> Result<Option<Deployment>, StoreError> {
-        let text = format!("SELECT {DEPLOYMENT} FROM deployments d WHERE d.deployment_id = $1");
-        let row = sqlx::query(AssertSqlSafe(text)).bind(id.to_string()).fetch_optional(&self.read).await?;
-        row.as_ref().map(deployment).transpose()
+        self.lookups.find(id).await
     }
 
     /// Returns a page of deployments, newest first (R004-27); `page` counts from 1.
@@ -48,24 +58,71 @@ impl Store {
         page: i64,
         page_size: i64,
     ) -> Result<DeploymentPage, StoreError> {
-        // PostgreSQL's text has no NUL; nothing was stored with one.
-        if [&filter.environment, &filter.status].into_iter().flatten().any(|word| word.contains('\0')) {
-            return Ok(DeploymentPage { deployments: Vec::new(), total: 0 });
-        }
-        let total = self.total(filter).await?;
         let skipped = (page - 1).saturating_mul(page_size);
+        match self.near_page(filter, skipped, page_size).await? {
+            Some((page, _)) => Ok(page),
+            None => self.far_page(filter, skipped, page_size).await,
+        }
+    }
+
+    /// Returns a page of the deployments of the filter's entity, unless the entity is not there or deleted.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn deployments_of_entity(
+        &self,
+        entity: Uuid,
+        filter: &DeploymentFilter,
+        page: i64,
+        page_size: i64,
+    ) -> Result<Option<DeploymentPage>, StoreError> {
+        let skipped = (page - 1).saturating_mul(page_size);
+        if let Some((page, is_entity_there)) = self.near_page(filter, skipped, page_size).await? {
+            return Ok(is_entity_there.then_some(page));
+        }
+        if self.entity(entity).await?.is_none() {
+            return Ok(None);
+        }
+        self.far_page(filter, skipped, page_size).await.map(Some)
+    }
+
+    /// A page near the front with its total, and whether the filter's entity is there, in one answer. Nothing when there
+    /// is no such page: then it takes more to know the total.
+    async fn near_page(
+        &self,
+        filter: &DeploymentFilter,
+        skipped: i64,
+        page_size: i64,
+    ) -> Result<Option<(DeploymentPage, bool)>, StoreError> {
+        if skipped > NEAR || filter.has_nul() {
+            return Ok(None);
+        }
+        let more = format!(", ({}), {}", filter.total_text(), filter.is_entity_there_text());
+        let text = page_text(filter, &more, Way::FromTheFront);
+        let rows = self.reader.rows(text, &filter.values(&[page_size, skipped]), near).await?;
+        let Some(Near { total, is_entity_there, .. }) = rows.first() else { return Ok(None) };
+        let (total, is_entity_there) = (*total, *is_entity_there);
+        let deployments = rows.into_iter().map(|row| row.deployment).collect();
+        Ok(Some((DeploymentPage { deployments, total }, is_entity_there)))
+    }
+
+    async fn far_page(
+        &self,
+        filter: &DeploymentFilter,
+        skipped: i64,
+        page_size: i64,
+    ) -> Result<DeploymentPage, StoreError> {
+        // PostgreSQL's text has no NUL; nothing was stored with one.
+        let total = if filter.has_nul() { 0 } else { self.total(filter).await? };
         if skipped >= total {
             return Ok(DeploymentPage { deployments: Vec::new(), total });
         }
         let length = page_size.min(total - skipped);
-        // The index is walked from its nearer end.
-        let from_the_end = skipped > total / 2;
-        let offset = if from_the_end { total - skipped - length } else { skipped };
-        let text = page_text(filter, from_the_end);
-        let query = filter.bind(sqlx::query(AssertSqlSafe(text))).bind(length).bind(offset);
-        let rows = query.fetch_all(&self.read).await?;
-        let mut deployments = rows.iter().map(deployment).collect::<Result<Vec<_>, _>>()?;
-        if from_the_end {
+        let way = if skipped > total / 2 { Way::FromTheEnd } else { Way::FromTheFront };
+        let offset = if way == Way::FromTheEnd { total - skipped - length } else { skipped };
+        let text = page_text(filter, "", way);
+        let mut deployments = self.reader.rows(text, &filter.values(&[length, offset]), deployment).await?;
+        if way == Way::FromTheEnd {
             deployments.reverse();
         }
         Ok(DeploymentPage { deployments, total })
@@ -73,57 +130,92 @@ impl Store {
 
     /// The kept total: the counters of the entity, or of all shards (`change.rs`).
     async fn total(&self, filter: &DeploymentFilter) -> Result<i64, StoreError> {
-        let mut text = "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM counters WHERE ".to_owned();
-        text.push_str(if filter.entity.is_some() { "scope = $1" } else { "scope >= 's' AND scope < 't'" });
-        let mut next = usize::from(filter.entity.is_some());
-        for (column, value) in [("environment", &filter.environment), ("status", &filter.status)] {
-            if value.is_some() {
-                next += 1;
-                text.push_str(&format!(" AND {column} = ${next}"));
-            }
-        }
-        let row = filter.bind(sqlx::query(AssertSqlSafe(text))).fetch_one(&self.read).await?;
-        super::rows::get(&row, 0)
+        let totals = self.reader.rows(filter.total_text(), &filter.values(&[]), |row| row.number(0)).await?;
+        Ok(totals.into_iter().next().unwrap_or_default())
     }
 }
 
+fn near(row: &dyn Columns) -> Result<Near, StoreError> {
+    Ok(Near {
+        deployment: deployment(row)?,
+        total: row.number(TOTAL)?,
+        is_entity_there: row.number(IS_ENTITY_THERE)? > 0,
+    })
+}
+
+/// From which end the index is walked: the nearer one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    FromTheFront,
+    FromTheEnd,
+}
+
 /// Ids come from an index alone; only the rows of the page are read.
-fn page_text(filter: &DeploymentFilter, from_the_end: bool) -> String {
-    let way = if from_the_end { "ASC" } else { "DESC" };
-    let (condition, next) = filter.condition();
+fn page_text(filter: &DeploymentFilter, more: &str, way: Way) -> String {
+    let way = if way == Way::FromTheEnd { "ASC" } else { "DESC" };
+    let wanted = filter.wanted();
+    let next = wanted.len() + 1;
+    let condition = if wanted.is_empty() { String::new() } else { format!(" WHERE {}", equal(&wanted, 1)) };
     format!(
-        "SELECT {DEPLOYMENT} FROM (SELECT id FROM deployments{condition} ORDER BY deployed_at {way}, id {way} \
-         LIMIT ${} OFFSET ${}) page JOIN deployments d ON d.id = page.id ORDER BY d.deployed_at {way}, d.id {way}",
-        next,
+        "SELECT {DEPLOYMENT}{more} FROM (SELECT id FROM deployments{condition} ORDER BY deployed_at {way}, id {way} \
+         LIMIT ${next} OFFSET ${}) page JOIN deployments d ON d.id = page.id ORDER BY d.deployed_at {way}, d.id {way}",
         next + 1,
     )
 }
 
+/// `a = $1 AND b = $2`, counted from a number.
+fn equal(columns: &[(&'static str, Value<'_>)], first: usize) -> String {
+    let all: Vec<_> =
+        columns.iter().zip(first..).map(|((column, _), number)| format!("{column} = ${number}")).collect();
+    all.join(" AND ")
+}
+
 impl DeploymentFilter {
-    /// Returns the condition, with the number of the next parameter.
-    fn condition(&self) -> (String, usize) {
-        let (mut text, mut next) = (String::new(), 1);
-        let wanted = [
-            ("entity_id", self.entity.is_some()),
-            ("environment", self.environment.is_some()),
-            ("status", self.status.is_some()),
-        ];
-        for (column, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-            text.push_str(if next == 1 { " WHERE " } else { " AND " });
-            text.push_str(&format!("{column} = ${next}"));
-            next += 1;
-        }
-        (text, next)
+    fn has_nul(&self) -> bool {
+        [&self.environment, &self.status].into_iter().flatten().any(|word| word.contains('\0'))
     }
 
-    /// Binds what the condition has, in its order.
-    fn bind<'q>(&'q self, mut query: AnyQuery<'q>) -> AnyQuery<'q> {
-        if let Some(entity) = self.entity {
-            query = query.bind(entity.to_string());
+    /// Columns that must have a value, the entity first.
+    fn wanted(&self) -> Vec<(&'static str, Value<'_>)> {
+        let words = [("environment", &self.environment), ("status", &self.status)];
+        let entity = self.entity.map(|id| ("entity_id", Value::from(id.to_string())));
+        let words =
+            words.into_iter().filter_map(|(column, word)| Some((column, Value::from(word.as_deref()?))));
+        entity.into_iter().chain(words).collect()
+    }
+
+    /// Values of the columns, then these numbers.
+    fn values(&self, numbers: &[i64]) -> Vec<Value<'_>> {
+        let columns = self.wanted().into_iter().map(|(_, value)| value);
+        columns.chain(numbers.iter().copied().map(Value::from)).collect()
+    }
+
+    /// Asks for the kept total, with the same values in the same order.
+    fn total_text(&self) -> String {
+        let mut wanted = self.wanted();
+        let mut first = 1;
+        let mut text = "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM counters WHERE ".to_owned();
+        if self.entity.is_some() {
+            wanted.remove(0);
+            first = 2;
+            text.push_str("scope = $1");
+        } else {
+            text.push_str("scope >= 's' AND scope < 't'");
         }
-        for word in [&self.environment, &self.status].into_iter().flatten() {
-            query = query.bind(word.as_str());
+        if !wanted.is_empty() {
+            text.push_str(" AND ");
+            text.push_str(&equal(&wanted, first));
         }
-        query
+        text
+    }
+
+    /// Asks for 1 when the filter's entity is there and not deleted, else for 0.
+    fn is_entity_there_text(&self) -> &'static str {
+        match self.entity {
+            Some(_) => {
+                "(SELECT CAST(COUNT(*) AS BIGINT) FROM entities WHERE entity_id = $1 AND deleted_at IS NULL)"
+            }
+            None => "CAST(0 AS BIGINT)",
+        }
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::entities::names_of;
 use super::rows::{DEPLOYMENT, ENTITY, deployment, entity, get};
+use super::together::Together;
 use super::{Changes, Deployment, Entity, Json, Kind, Store, StoreError, Told, now};
 use crate::ledger::validation::{self, Before, Validation};
 use crate::model::lifecycle::DeploymentStatus::{
@@ -166,12 +167,14 @@ impl Store {
                 reactivate(&mut transaction, old, at).await?;
             }
         }
-        insert(&mut transaction, &made).await?;
         tell_created(&mut changes, &made);
+        let mut last = Together::default();
+        insertion(&mut last, &made);
         if made.status == Active {
-            mark_deployed(&mut transaction, &made.entity_id, &made, (at, &made.deployed_by), true).await?;
+            marking(&mut last, &made.entity_id, &made, (at, &made.deployed_by), true);
         }
-        changes.write(&mut transaction).await?;
+        changes.add_to(&mut last);
+        last.run(&mut transaction).await?;
         self.commit(transaction).await?;
         if let Some((old, _)) = superseded {
             tracing::info!(deployment_id = old, "Deactivated deployment {old}");
@@ -324,7 +327,7 @@ async fn find(
     let text = format!("SELECT {DEPLOYMENT} FROM deployments d WHERE d.deployment_id = $1");
     let row =
         sqlx::query(AssertSqlSafe(text)).bind(id.to_string()).fetch_optional(&mut **transaction).await?;
-    row.as_ref().map(deployment).transpose()
+    row.as_ref().map(|row| deployment(row)).transpose()
 }
 
 /// Makes what is active inactive; returns its id, and when it was deployed.
@@ -396,32 +399,30 @@ fn make(order: &Create, entity: &Entity, at: i64) -> Result<Deployment, StoreErr
     })
 }
 
-async fn insert(transaction: &mut Transaction<'static, Any>, new: &Deployment) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO deployments (deployment_id, entity_id, version, environment, config_snapshot, parameters_snapshot, \
+fn insertion<'v>(last: &mut Together<'v>, new: &'v Deployment) {
+    let text = "INSERT INTO deployments (deployment_id, entity_id, version, environment, config_snapshot, parameters_snapshot, \
          status, deployed_at, deployed_by, deployment_method, health_checks, error_logs, deployment_duration_seconds, \
          validation_results, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-    )
-    .bind(new.deployment_id.as_str())
-    .bind(new.entity_id.as_str())
-    .bind(new.version.as_str())
-    .bind(new.environment.as_str())
-    .bind(new.config_snapshot.text())
-    .bind(new.parameters_snapshot.as_ref().map(Json::text))
-    .bind(new.status.as_str())
-    .bind(new.deployed_at)
-    .bind(new.deployed_by.as_str())
-    .bind(new.deployment_method.as_deref())
-    .bind(new.health_checks.text())
-    .bind(new.error_logs.as_deref())
-    .bind(new.deployment_duration_seconds)
-    .bind(new.validation_results.as_ref().map(Json::text))
-    .bind(new.created_at)
-    .bind(new.updated_at)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    let values = vec![
+        new.deployment_id.as_str().into(),
+        new.entity_id.as_str().into(),
+        new.version.as_str().into(),
+        new.environment.as_str().into(),
+        new.config_snapshot.text().into(),
+        new.parameters_snapshot.as_ref().map(Json::text).into(),
+        new.status.as_str().into(),
+        new.deployed_at.into(),
+        new.deployed_by.as_str().into(),
+        new.deployment_method.as_deref().into(),
+        new.health_checks.text().into(),
+        new.error_logs.as_deref().into(),
+        new.deployment_duration_seconds.into(),
+        new.validation_results.as_ref().map(Json::text).into(),
+        new.created_at.into(),
+        new.updated_at.into(),
+    ];
+    last.add(text, values);
 }
 
 /// The entity runs what this deployment has (R004-36); its status stays when it went back (R004-47).
@@ -429,9 +430,21 @@ async fn mark_deployed(
     transaction: &mut Transaction<'static, Any>,
     entity: &str,
     running: &Deployment,
-    (at, by): (i64, &str),
+    by: (i64, &str),
     is_new: bool,
 ) -> Result<(), StoreError> {
+    let mut one = Together::default();
+    marking(&mut one, entity, running, by, is_new);
+    one.run(transaction).await
+}
+
+fn marking<'v>(
+    last: &mut Together<'v>,
+    entity: &'v str,
+    running: &'v Deployment,
+    (at, by): (i64, &'v str),
+    is_new: bool,
+) {
     let text = if is_new {
         "UPDATE entities SET deployed_at = $2, deployed_by = $3, deployment_config = $4, updated_at = $2, \
          status = 'deployed' WHERE entity_id = $1"
@@ -439,14 +452,7 @@ async fn mark_deployed(
         "UPDATE entities SET deployed_at = $2, deployed_by = $3, deployment_config = $4, updated_at = $2 \
          WHERE entity_id = $1"
     };
-    sqlx::query(text)
-        .bind(entity)
-        .bind(at)
-        .bind(by)
-        .bind(running.config_snapshot.text())
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    last.add(text, vec![entity.into(), at.into(), by.into(), running.config_snapshot.text().into()]);
 }
 
 /// The earlier deployment that succeeded, or the one that was named.
@@ -488,7 +494,7 @@ async fn find_previous(
         .bind(current.id)
         .fetch_optional(&mut **transaction)
         .await?;
-    row.as_ref().map(deployment).transpose()
+    row.as_ref().map(|row| deployment(row)).transpose()
 }
 
 async fn take_back(

@@ -9,9 +9,12 @@ mod deployments;
 mod entities;
 mod error;
 mod lifecycle;
+mod lookups;
 mod migrate;
 mod open;
+mod reader;
 mod rows;
+mod together;
 
 use std::sync::Arc;
 
@@ -38,6 +41,9 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Store {
     read: AnyPool,
+    /// For what is asked most: deployments.
+    reader: reader::Reader,
+    lookups: lookups::Lookups,
     write: AnyPool,
     kind: Kind,
     turns: lifecycle::Turns,
@@ -96,6 +102,7 @@ impl Store {
     /// Ends the connections, when those who use them are done.
     pub async fn close(&self) {
         self.read.close().await;
+        self.reader.close().await;
         self.write.close().await;
     }
 }

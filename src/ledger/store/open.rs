@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, ConnectOptions, Executor};
+use sqlx::any::{AnyConnectOptions, install_default_drivers};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Database, Executor};
 use tokio::sync::Notify;
 
 use super::lifecycle::Turns;
+use super::lookups::Lookups;
 use super::migrate::migrate;
+use super::reader::Reader;
 use super::{Kind, Store, StoreError};
 
 /// How long a request waits for a connection before it is told that the database does not answer.
@@ -35,15 +39,25 @@ impl Store {
         let (kind, url) = url_of(address)?;
         let options: AnyConnectOptions = url.parse().map_err(|_| StoreError::Address)?;
         let options = options.disable_statement_logging();
-        let connections = connections.max(2);
+        let connections = connections.max(3);
         let (writers, readers) = match kind {
             // A second writer would only wait, and could be told that the file is busy.
             Kind::Sqlite => (1, connections.min(4)),
-            Kind::Postgres => (connections.div_ceil(2), connections / 2),
+            Kind::Postgres => (connections / 2, connections.div_ceil(8)),
         };
         let write = pool(kind, options.clone(), writers).await?;
         let read = pool(kind, options, readers).await?;
-        let store = Self { read, write, kind, turns: Turns::default(), written: Arc::new(Notify::new()) };
+        let reader = match kind {
+            Kind::Sqlite => Reader::Any(read.clone()),
+            Kind::Postgres => {
+                let options: PgConnectOptions = url.parse().map_err(|_| StoreError::Address)?;
+                let most = connections - writers - readers;
+                Reader::Postgres(pool_options(most).connect_lazy_with(options.disable_statement_logging()))
+            }
+        };
+        let turns = Turns::default();
+        let (lookups, written) = (Lookups::new(reader.clone()), Arc::new(Notify::new()));
+        let store = Self { read, reader, lookups, write, kind, turns, written };
         let mut transaction = store.begin().await?;
         migrate(&mut transaction, kind).await?;
         transaction.commit().await?;
@@ -52,29 +66,28 @@ impl Store {
 }
 
 async fn pool(kind: Kind, options: AnyConnectOptions, most: u32) -> Result<AnyPool, StoreError> {
-    let pool = AnyPoolOptions::new()
+    let pool = pool_options::<Any>(most).after_connect(move |connection, _| {
+        Box::pin(async move {
+            if kind == Kind::Sqlite {
+                connection.execute(SQLITE).await?;
+            }
+            Ok(())
+        })
+    });
+    Ok(pool.connect_with(options).await?)
+}
+
+fn pool_options<D: Database>(most: u32) -> PoolOptions<D> {
+    PoolOptions::new()
         .max_connections(most)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
-        .before_acquire(|connection, about| {
+        .before_acquire(|connection: &mut D::Connection, about| {
             Box::pin(async move {
                 // An error here makes the pool take another connection.
-                if about.idle_for > IDLE {
-                    sqlx::Connection::ping(connection).await.map(|()| true)
-                } else {
-                    Ok(true)
-                }
+                if about.idle_for > IDLE { connection.ping().await.map(|()| true) } else { Ok(true) }
             })
         })
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                if kind == Kind::Sqlite {
-                    connection.execute(SQLITE).await?;
-                }
-                Ok(())
-            })
-        });
-    Ok(pool.connect_with(options).await?)
 }
 
 /// Returns the URL that sqlx takes; a file of SQLite's is made here, for its owner alone.

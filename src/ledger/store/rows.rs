@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Decode, Row, Type};
+use sqlx::{Any, ColumnIndex, Database, Decode, Row, Type};
 use utoipa::ToSchema;
 
 use super::StoreError;
@@ -117,30 +117,67 @@ pub(super) const DEPLOYMENT: &str = "d.id, d.deployment_id, d.entity_id, d.versi
     d.rolled_back_by, d.rollback_reason, d.previous_deployment_id, d.health_checks, d.last_health_check, d.error_logs, \
     d.deployment_duration_seconds, d.validation_results, d.created_at, d.updated_at";
 
-pub(super) fn deployment(row: &AnyRow) -> Result<Deployment, StoreError> {
+/// Columns of a row, whichever driver it comes from: `Any` copies each of them twice, which a page of a list feels.
+pub(super) trait Columns {
+    /// Returns a text, if there is one.
+    fn maybe_text(&self, column: usize) -> Result<Option<String>, StoreError>;
+    /// Returns a number, if there is one.
+    fn maybe_number(&self, column: usize) -> Result<Option<i64>, StoreError>;
+
+    /// Returns a text.
+    fn text(&self, column: usize) -> Result<String, StoreError> {
+        self.maybe_text(column)?.ok_or_else(|| missing(column))
+    }
+
+    /// Returns a number.
+    fn number(&self, column: usize) -> Result<i64, StoreError> {
+        self.maybe_number(column)?.ok_or_else(|| missing(column))
+    }
+}
+
+impl<D: Database, R: Row<Database = D>> Columns for R
+where
+    usize: ColumnIndex<R>,
+    for<'r> String: Decode<'r, D> + Type<D>,
+    for<'r> i64: Decode<'r, D> + Type<D>,
+{
+    fn maybe_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        self.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    }
+
+    fn maybe_number(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        self.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    }
+}
+
+fn missing(column: usize) -> StoreError {
+    StoreError::Row { column, source: "is empty".into() }
+}
+
+pub(super) fn deployment(row: &dyn Columns) -> Result<Deployment, StoreError> {
     Ok(Deployment {
-        id: get(row, 0)?,
-        deployment_id: get(row, 1)?,
-        entity_id: get(row, 2)?,
-        version: get(row, 3)?,
-        environment: get(row, 4)?,
+        id: row.number(0)?,
+        deployment_id: row.text(1)?,
+        entity_id: row.text(2)?,
+        version: row.text(3)?,
+        environment: row.text(4)?,
         config_snapshot: json(row, 5)?,
         parameters_snapshot: maybe_json(row, 6)?,
         status: status(row, 7)?,
-        deployed_at: get(row, 8)?,
-        deployed_by: get(row, 9)?,
-        deployment_method: get(row, 10)?,
-        rolled_back_at: get(row, 11)?,
-        rolled_back_by: get(row, 12)?,
-        rollback_reason: get(row, 13)?,
-        previous_deployment_id: get(row, 14)?,
+        deployed_at: row.number(8)?,
+        deployed_by: row.text(9)?,
+        deployment_method: row.maybe_text(10)?,
+        rolled_back_at: row.maybe_number(11)?,
+        rolled_back_by: row.maybe_text(12)?,
+        rollback_reason: row.maybe_text(13)?,
+        previous_deployment_id: row.maybe_text(14)?,
         health_checks: json(row, 15)?,
-        last_health_check: get(row, 16)?,
-        error_logs: get(row, 17)?,
-        deployment_duration_seconds: get(row, 18)?,
+        last_health_check: row.maybe_number(16)?,
+        error_logs: row.maybe_text(17)?,
+        deployment_duration_seconds: row.maybe_number(18)?,
         validation_results: maybe_json(row, 19)?,
-        created_at: get(row, 20)?,
-        updated_at: get(row, 21)?,
+        created_at: row.number(20)?,
+        updated_at: row.number(21)?,
     })
 }
 
@@ -231,17 +268,17 @@ pub(super) fn get<'r, T: Decode<'r, Any> + Type<Any>>(
     row.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
 }
 
-fn json(row: &AnyRow, column: usize) -> Result<Json, StoreError> {
-    Json::new(get(row, column)?).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+fn json(row: &dyn Columns, column: usize) -> Result<Json, StoreError> {
+    Json::new(row.text(column)?).map_err(|source| StoreError::Row { column, source: Box::new(source) })
 }
 
-fn maybe_json(row: &AnyRow, column: usize) -> Result<Option<Json>, StoreError> {
-    let text: Option<String> = get(row, column)?;
+fn maybe_json(row: &dyn Columns, column: usize) -> Result<Option<Json>, StoreError> {
+    let text = row.maybe_text(column)?;
     text.map(Json::new).transpose().map_err(|source| StoreError::Row { column, source: Box::new(source) })
 }
 
-pub(super) fn status(row: &AnyRow, column: usize) -> Result<DeploymentStatus, StoreError> {
-    let word: String = get(row, column)?;
+pub(super) fn status(row: &dyn Columns, column: usize) -> Result<DeploymentStatus, StoreError> {
+    let word = row.text(column)?;
     word.parse().map_err(|source| StoreError::Row { column, source: Box::new(source) })
 }
 
