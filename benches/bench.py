@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 
+import ledger.parts  # noqa: F401, has parts of its own
 from parts import PARTS
 from workplace import Workplace
 
@@ -60,6 +61,7 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--program", required=True)
     arguments.add_argument("--agents", required=True)
+    arguments.add_argument("--ledger", default="")
     arguments.add_argument("--repeat", type=int, default=7)
     arguments.add_argument("words", nargs="*")
     asked = arguments.parse_args()
@@ -67,7 +69,7 @@ def main():
     page, missed = written(), False
     for title, part in chosen.items():
         begun = when(asked.repeat)
-        with Workplace(asked.program, asked.agents) as place:
+        with Workplace(asked.program, asked.agents, asked.ledger) as place:
             rows = part(place, asked.repeat)
         page[title] = section(title, part, rows, begun)
         print(page[title], flush=True)

@@ -41,8 +41,8 @@ SERVE = '[busybox, httpd, -f, -p, "8080"]'
 class Workplace:
     """Directories and names that nobody else uses. Use it in a `with`."""
 
-    def __init__(self, program, agents=""):
-        self.program, self.agents = str(program), str(agents)
+    def __init__(self, program, agents="", ledger=""):
+        self.program, self.agents, self.ledger = str(program), str(agents), str(ledger)
         self.word = "ffe-bench-" + secrets.token_hex(4)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ffe-bench-"))
         self.home = self.dir / "home"
