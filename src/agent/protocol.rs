@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroize;
 
 use crate::event::Cleaner;
-use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId, wall};
+use crate::model::{BuildOrders, DeploymentId, FailureReport, Finding, Outcome, ReleaseId};
 use crate::text::Redactor;
 
 /// Version of the protocol; both halves are of one release, so a difference is a defect of shipping.
@@ -134,15 +134,6 @@ pub enum FrameError {
     /// A frame that cannot be.
     #[error("the peer does not speak this protocol: {0}")]
     Garbage(String),
-}
-
-/// Returns the first words of a runner, as they travel: whoever starts an agent says them without waiting for it.
-pub fn greeting() -> Vec<u8> {
-    let version = env!("CARGO_PKG_VERSION").into();
-    let greeting = Greeting { protocol: PROTOCOL, version, now: Some(wall()) };
-    // A number, a version and a time can always be written; an empty greeting would be refused.
-    let frame = Frame::Hello(serde_json::to_vec(&greeting).unwrap_or_default());
-    frame.head().map(|head| [&head[..], frame.payload()].concat()).unwrap_or_default()
 }
 
 /// Writes one frame.

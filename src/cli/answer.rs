@@ -10,7 +10,7 @@ use super::github::{Front, Github};
 use super::init::Initialised;
 use super::order::Wish;
 use super::surroundings::Surroundings;
-use crate::agent::protocol::{Reply, greeting};
+use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::{DeploymentResult, PlanAnswer};
 use crate::model::{
@@ -66,7 +66,7 @@ async fn ask(
     let unreachable = |error: RemoteError| (error.outcome().exit(), error.report());
     let agents = Agents::found().map_err(unreachable)?;
     let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await.map_err(unreachable)?;
-    let channel = remote.attach(greeting).await.map_err(unreachable)?;
+    let channel = remote.attach().await.map_err(unreachable)?;
     let lost = |error: SessionError| (Exit::Unreachable, error.report());
     let mut session = Session::open(channel, redactor).await.map_err(lost)?;
     session.send_job(&job).await.map_err(lost)?;
@@ -97,6 +97,9 @@ async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, Failu
                 _ => {}
             },
             Message::End => {
+                if let Some(why) = session.not_greeted() {
+                    return Err((Exit::Unreachable, why.report()));
+                }
                 // The agent ends by itself after the last line of a log, and only then without a last word.
                 let ended = session.ended().await;
                 let is_done = ended.as_ref().is_some_and(|ended| ended.how == How::Exited(0));

@@ -17,7 +17,7 @@ use super::slack;
 use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use super::survey::survey;
-use crate::agent::protocol::{Frame, Reply, Start, greeting};
+use crate::agent::protocol::{Frame, Reply, Start};
 use crate::config::{self, Audience, Resolved, Slack, TestSpec};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
@@ -270,7 +270,7 @@ impl Drive {
         job.options.run_key = self.surroundings.run_key(job.bundle.commit.as_deref());
         let agents = Agents::found()?;
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;
-        let channel = remote.attach(greeting).await?;
+        let channel = remote.attach().await?;
         let session = Session::open(channel, self.redactor.clone()).await?;
         Ok((Line { remote, session }, Load { job, app_dir: resolved.app_dir, test: resolved.test }))
     }

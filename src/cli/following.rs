@@ -6,7 +6,7 @@ use super::drive::{Agreed, Drive, Load, Word};
 use super::line::Line;
 use super::own::{self, Own};
 use super::signals::{Signals, patience};
-use crate::agent::protocol::{Frame, Reply, greeting};
+use crate::agent::protocol::{Frame, Reply};
 use crate::event::{Event, EventKind};
 use crate::here;
 use crate::model::{FailureReport, Outcome, Severity};
@@ -237,7 +237,7 @@ impl Drive {
     async fn attach_again(&mut self, remote: &mut Remote, load: &mut Load) -> Result<Session, Own> {
         load.job.options.wait_for_lease =
             self.patient_until.map(|until| until.saturating_duration_since(Instant::now()));
-        let channel = remote.attach(greeting).await?;
+        let channel = remote.attach().await?;
         let mut session = Session::open(channel, self.redactor.clone()).await?;
         if let Agreed::MayStart(..) = self.validate(&mut session, load).await? {
             self.start(&mut session).await?;

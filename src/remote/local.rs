@@ -3,11 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-
+use super::RemoteError;
 use super::agent_binary::Agents;
 use super::channel::{Channel, Ending, Process};
-use super::{First, RemoteError};
 use crate::host::kept::Said;
 use crate::host::process::Command;
 
@@ -26,16 +24,14 @@ impl Local {
     }
 
     /// Starts an agent with a cleared environment, in a process group of its own: it is told of a Ctrl-C by us.
-    pub(super) async fn attach(&self, first: First) -> Result<Channel, RemoteError> {
+    pub(super) async fn attach(&self) -> Result<Channel, RemoteError> {
         let path = self.agents.for_arch(std::env::consts::ARCH, "local")?.here()?;
         let mut child = start(&with_faults(Command::new(&path).arg("attach"))).await?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(RemoteError::here("starting the agent")(std::io::ErrorKind::BrokenPipe.into()));
         };
-        // An agent that has ended already is noticed by its silence.
-        stdin.write_all(&first()).await.ok();
         let said = Said::default();
         let listener = tokio::spawn(said.clone().listen(stderr));
         let ending = Ending { process: Process::Local(child), said, listener };
@@ -87,7 +83,7 @@ mod tests {
         let agent = AgentBinary::file(std::env::consts::ARCH, &file).unwrap();
         let mut remote = connect(&Target::Local, Settings::new(Agents::these(vec![agent]))).await.unwrap();
         assert_eq!(remote.describe(), "local");
-        let Channel { mut stdin, mut stdout, ending } = remote.attach(Vec::new).await.unwrap();
+        let Channel { mut stdin, mut stdout, ending } = remote.attach().await.unwrap();
         stdin.write_all(b"ping").await.unwrap();
         drop(stdin);
         let mut said = String::new();
@@ -104,9 +100,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let agent = AgentBinary::file("riscv64", file.path()).unwrap();
         let mut remote = connect(&Target::Local, Settings::new(Agents::these(vec![agent]))).await.unwrap();
-        assert!(matches!(
-            remote.attach(Vec::new).await.err().unwrap(),
-            RemoteError::WrongArchitecture { .. }
-        ));
+        assert!(matches!(remote.attach().await.err().unwrap(), RemoteError::WrongArchitecture { .. }));
     }
 }

@@ -7,6 +7,7 @@ mod agent_binary;
 mod channel;
 mod error;
 mod local;
+mod packing;
 pub mod session;
 mod ssh;
 #[cfg(test)]
@@ -49,9 +50,6 @@ impl Settings {
     }
 }
 
-/// Gives what an agent is told first; asked anew for each attempt.
-pub type First = fn() -> Vec<u8>;
-
 /// A target that can be reached.
 pub enum Remote {
     /// This machine.
@@ -80,16 +78,15 @@ impl Remote {
         }
     }
 
-    /// Starts an `ffe-agent attach` and says `first` to it at once, bringing the agent first where it is not there in this
-    /// version; connects again when the connection was lost. `first` holds no secrets: it is said before it is known who
-    /// listens.
+    /// Starts an `ffe-agent attach`, bringing the agent first where it is not there in this version; connects again
+    /// when the connection was lost.
     ///
     /// # Errors
     /// See [`RemoteError`]; this call touched nothing but the agent's cache.
-    pub async fn attach(&mut self, first: First) -> Result<Channel, RemoteError> {
+    pub async fn attach(&mut self) -> Result<Channel, RemoteError> {
         match self {
-            Self::Local(local) => local.attach(first).await,
-            Self::Ssh(session) => session.attach(first).await,
+            Self::Local(local) => local.attach().await,
+            Self::Ssh(session) => session.attach().await,
         }
     }
 

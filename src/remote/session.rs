@@ -1,6 +1,5 @@
 //! One conversation with the agent: frames go out, events and replies come in, the bundle travels.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,9 +11,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::channel::{Channel, Ended, Ending, How, Input, Output};
-use crate::agent::protocol::{self, CHUNK, Frame, FrameError, HostFacts, LONGEST_EVENT, PROTOCOL, Reply};
+use super::packing::{Pieces, files_of, pack, small};
+use crate::agent::protocol::{self, Frame, FrameError, Greeting, HostFacts, LONGEST_EVENT, PROTOCOL, Reply};
 use crate::event::Event;
-use crate::model::{EntryKind, ErrorKind, FailureReport, Job, Manifest};
+use crate::model::{ErrorKind, FailureReport, Job, Manifest, wall};
 use crate::text::{Redactor, harmless};
 
 /// Longest line of a reply: answers are larger than events.
@@ -23,8 +23,6 @@ const LONGEST_REPLY: usize = 64 * LONGEST_EVENT;
 const PING: Duration = Duration::from_secs(5);
 /// How long an agent may take to greet back.
 const GREETING: Duration = Duration::from_secs(60);
-/// What travels with a job unasked, before it is compressed: what a TCP connection sends before it waits for an answer.
-const AHEAD: u64 = 32 * 1024;
 /// How long a lost agent may take to tell how it ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -112,15 +110,26 @@ pub struct Session {
     pinging: JoinHandle<()>,
     messages: mpsc::Receiver<Message>,
     ending: Option<Ending>,
-    /// What the host said of itself.
+    greeting: Greeted,
+    /// What the host said of itself; nothing before it has answered something else.
     pub facts: HostFacts,
 }
 
+/// Whether the agent has greeted back.
+enum Greeted {
+    /// Not yet; it may take so long.
+    Awaited(Duration),
+    Yes,
+    /// And it will not.
+    Never(SessionError),
+}
+
 impl Session {
-    /// Begins with an agent that was greeted when it was started ([`protocol::greeting`]).
+    /// Greets the agent, and does not wait for its answer: that comes before all else that it says ([`Session::next`]),
+    /// and who waited for it would wait for a whole round trip.
     ///
     /// # Errors
-    /// It does not answer, or speaks another version.
+    /// It has ended already.
     pub async fn open(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
         Self::open_within(GREETING, channel, redactor).await
     }
@@ -130,36 +139,55 @@ impl Session {
         channel: Channel,
         redactor: Redactor,
     ) -> Result<Self, SessionError> {
-        let opening = tokio::time::timeout(limit, Self::greeted(channel, redactor));
-        opening.await.unwrap_or(Err(SessionError::Silent(limit)))
-    }
-
-    async fn greeted(channel: Channel, redactor: Redactor) -> Result<Self, SessionError> {
         let Channel { stdin, stdout, ending } = channel;
         let (sender, messages) = mpsc::channel(256);
         tokio::spawn(read(stdout, redactor, sender));
         let stdin = Arc::new(Mutex::new(Some(stdin)));
-        let pinging = tokio::spawn(ping(Arc::clone(&stdin)));
-        let mut session =
-            Self { stdin, pinging, messages, ending: Some(ending), facts: HostFacts::default() };
+        let mut session = Self {
+            pinging: tokio::spawn(ping(Arc::clone(&stdin))),
+            stdin,
+            messages,
+            ending: Some(ending),
+            greeting: Greeted::Awaited(limit),
+            facts: HostFacts::default(),
+        };
+        let version = env!("CARGO_PKG_VERSION").into();
+        let greeting = Greeting { protocol: PROTOCOL, version, now: Some(wall()) };
+        let greeting = Frame::Hello(serde_json::to_vec(&greeting).map_err(SessionError::Job)?);
+        match session.send_frame(&greeting).await {
+            Ok(()) => Ok(session),
+            Err(_) => Err(session.lost().await),
+        }
+    }
+
+    /// Returns what the agent says next; its greeting first, which is kept.
+    pub async fn next(&mut self) -> Message {
         loop {
-            match session.next().await {
+            let Greeted::Awaited(limit) = self.greeting else {
+                return self.messages.recv().await.unwrap_or(Message::End);
+            };
+            let message = match tokio::time::timeout(limit, self.messages.recv()).await {
+                Ok(message) => message.unwrap_or(Message::End),
+                Err(_) => return self.no_greeting(SessionError::Silent(limit)),
+            };
+            match message {
                 Message::Reply(reply) => match *reply {
                     Reply::Hello { protocol: PROTOCOL, facts, .. } => {
-                        session.facts = facts;
-                        return Ok(session);
+                        self.facts = facts;
+                        self.greeting = Greeted::Yes;
                     }
-                    _ => return Err(SessionError::Unexpected("another greeting")),
+                    _ => return self.no_greeting(SessionError::Unexpected("another greeting")),
                 },
-                Message::End => return Err(session.lost().await),
+                Message::End => return Message::End,
                 Message::Event(_) | Message::Noise(_) => {}
             }
         }
     }
 
-    /// Returns what the agent says next.
-    pub async fn next(&mut self) -> Message {
-        self.messages.recv().await.unwrap_or(Message::End)
+    /// There is nobody to speak with; [`Session::lost`] says why.
+    fn no_greeting(&mut self, why: SessionError) -> Message {
+        self.greeting = Greeted::Never(why);
+        Message::End
     }
 
     /// Hands the job over.
@@ -191,7 +219,12 @@ impl Session {
         let Some(stdin) = stdin.as_mut() else {
             return Err(FrameError::Broken(io::ErrorKind::BrokenPipe.into()).into());
         };
-        Ok(protocol::send(stdin, frame).await?)
+        let sent = protocol::send(stdin, frame).await;
+        if matches!((&sent, &self.greeting), (Err(FrameError::Broken(_)), Greeted::Awaited(_))) {
+            // An agent that could not even begin says why, and nothing that was said to it was heard.
+            return Ok(());
+        }
+        Ok(sent?)
     }
 
     /// Sends the files of the bundle that the host lacks most often and that cost next to nothing: the small ones. It goes
@@ -225,8 +258,7 @@ impl Session {
         }
         let files = files_of(app_dir, bundle, lacks);
         let (sender, mut pieces) = mpsc::channel(4);
-        let packing =
-            tokio::task::spawn_blocking(move || pack(&files, Pieces { sender, waiting: Vec::new() }));
+        let packing = tokio::task::spawn_blocking(move || pack(&files, Pieces::into(sender)));
         while let Some(piece) = pieces.recv().await {
             self.send(Frame::Bundle(piece)).await?;
         }
@@ -234,8 +266,22 @@ impl Session {
         self.send(Frame::Bundle(Vec::new())).await
     }
 
+    /// Returns why there is nobody to speak with, where that is so; told once.
+    pub fn not_greeted(&mut self) -> Option<SessionError> {
+        if !matches!(self.greeting, Greeted::Never(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.greeting, Greeted::Yes) {
+            Greeted::Never(why) => Some(why),
+            Greeted::Awaited(_) | Greeted::Yes => None,
+        }
+    }
+
     /// Returns why nothing comes any more.
     pub async fn lost(&mut self) -> SessionError {
+        if let Some(why) = self.not_greeted() {
+            return why;
+        }
         match self.ended().await {
             Some(Ended { how: How::ConnectionLost, last_lines }) => SessionError::Cut(last_lines),
             ended => SessionError::Ended(ended.map(|ended| ended.last_lines).unwrap_or_default()),
@@ -303,59 +349,6 @@ fn sorted(text: &str, redactor: &Redactor) -> Message {
     }
 }
 
-/// Returns the digests of the smallest files, [`AHEAD`] bytes together at most.
-fn small(bundle: &Manifest) -> Vec<String> {
-    let mut files: Vec<(u64, &String)> = bundle
-        .entries
-        .values()
-        .filter_map(|entry| match &entry.kind {
-            EntryKind::File(digest) => Some((entry.size_bytes, digest)),
-            EntryKind::Symlink(_) => None,
-        })
-        .collect();
-    files.sort_unstable();
-    let mut room = AHEAD;
-    let fits = files.into_iter().take_while(|(size, _)| {
-        let left = room.checked_sub(*size);
-        room = left.unwrap_or(0);
-        left.is_some()
-    });
-    fits.map(|(_, digest)| digest.clone()).collect()
-}
-
-fn files_of(app_dir: &Path, bundle: &Manifest, lacks: &[String]) -> BTreeMap<String, (PathBuf, u64)> {
-    let lacks: BTreeSet<&String> = lacks.iter().collect();
-    let by_digest = bundle.entries.iter().filter_map(|(path, entry)| match &entry.kind {
-        EntryKind::File(digest) if lacks.contains(digest) => {
-            Some((digest.clone(), (app_dir.join(path), entry.size_bytes)))
-        }
-        _ => None,
-    });
-    by_digest.collect()
-}
-
-/// Writes the archive: each file under its digest, so that the host can check what came.
-fn pack(files: &BTreeMap<String, (PathBuf, u64)>, out: impl Write) -> Result<(), SessionError> {
-    let broken = |_| SessionError::Lost(FrameError::Broken(io::ErrorKind::BrokenPipe.into()));
-    let compressed = zstd::stream::write::Encoder::new(out, 3).map_err(broken)?;
-    let mut archive = tar::Builder::new(compressed);
-    for (digest, (path, size_bytes)) in files {
-        let unreadable = |source| SessionError::Bundle { path: path.clone(), source };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.len() != *size_bytes {
-            return Err(SessionError::Changed(path.clone()));
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_size(*size_bytes);
-        header.set_mode(0o600);
-        let limited = io::Read::take(file, *size_bytes);
-        archive.append_data(&mut header, digest, limited).map_err(broken)?;
-    }
-    let compressed = archive.into_inner().map_err(broken)?;
-    let mut out = compressed.finish().map_err(broken)?;
-    out.flush().map_err(broken)
-}
-
 /// Counts what is written.
 struct Length(usize);
 
@@ -370,51 +363,13 @@ impl Write for Length {
     }
 }
 
-/// Cuts the archive into the pieces that travel.
-struct Pieces {
-    sender: mpsc::Sender<Vec<u8>>,
-    waiting: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::take(&mut self.waiting);
-        self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;
 
     use super::*;
     use crate::host::kept::Said;
-    use crate::model::BundleEntry;
     use crate::remote::channel::Process;
-
-    #[test]
-    fn what_goes_ahead_are_the_small_files() {
-        let file = |digest: &str, size_bytes| {
-            let kind = EntryKind::File(digest.to_owned());
-            (format!("file-{digest}"), BundleEntry { kind, size_bytes, mode: 0o644, tracked: true })
-        };
-        let link =
-            BundleEntry { kind: EntryKind::Symlink("a".into()), size_bytes: 0, mode: 0o777, tracked: true };
-        let entries = [file("a", 20_000), file("b", 1_000_000), file("c", 10), file("d", 13_000)];
-        let entries = entries.into_iter().chain([("link".to_owned(), link)]).collect();
-        assert_eq!(small(&Manifest { entries, ..Manifest::default() }), ["c", "d"]);
-    }
 
     #[tokio::test]
     async fn an_agent_that_says_nothing_is_not_waited_for_for_ever() {
@@ -424,7 +379,9 @@ mod tests {
         let (process, said) = (Process::Local(child), Said::default());
         let ending = Ending { process, said, listener: tokio::spawn(async {}) };
         let channel = Channel { stdin: Box::pin(tokio::io::sink()), stdout: Box::pin(stdout), ending };
-        let opened = Session::open_within(Duration::from_millis(50), channel, Redactor::default()).await;
-        assert!(matches!(opened, Err(SessionError::Silent(_))));
+        let mut opened =
+            Session::open_within(Duration::from_millis(50), channel, Redactor::default()).await.unwrap();
+        assert!(matches!(opened.next().await, Message::End));
+        assert!(matches!(opened.lost().await, SessionError::Silent(_)));
     }
 }

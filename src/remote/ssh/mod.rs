@@ -30,7 +30,7 @@ use self::route::Route;
 use self::ship::{As, Mark};
 use super::agent_binary::AgentBinary;
 use super::channel::{Channel, Ending, Input, Process, RemoteProcess};
-use super::{First, How, RemoteError, Settings};
+use super::{How, RemoteError, Settings};
 use crate::config::SshTarget;
 use crate::host::kept::Said;
 use crate::host::process::{self, Command};
@@ -100,16 +100,13 @@ impl SshSession {
         &self.effective.shown
     }
 
-    pub(super) async fn attach(&mut self, first: First) -> Result<Channel, RemoteError> {
+    pub(super) async fn attach(&mut self) -> Result<Channel, RemoteError> {
         if !self.master.is_up().await {
             self.master = start(&self.route, &self.room, &self.secrets, &self.settings, self.starts).await?;
             self.starts += 1;
         }
         for _ in 0..2 {
             let mut running = self.run(&ship::find(self.who, &self.settings.agents)).await?;
-            // Said before it is known whether the agent is there, which spares a round trip; the scripts do not read it,
-            // and a host that closes says why on stdout.
-            running.stdin.write_all(&first()).await.ok();
             match self.mark(&mut running, SHELL_DEADLINE).await {
                 Ok(Mark::Ready) => {
                     let Running { stdin, stdout, ending } = running;

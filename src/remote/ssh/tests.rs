@@ -43,7 +43,7 @@ async fn talk(channel: Channel) -> (String, Ended) {
 
 async fn works(target: &SshTarget, settings: Settings) -> String {
     let mut remote = reach(target, settings).await.unwrap_or_else(|error| panic!("{:?}", error.report()));
-    let channel = remote.attach(Vec::new).await.unwrap_or_else(|error| panic!("{:?}", error.report()));
+    let channel = remote.attach().await.unwrap_or_else(|error| panic!("{:?}", error.report()));
     let (first, ended) = talk(channel).await;
     assert_eq!(ended.how, How::Exited(0), "{ended:?}");
     remote.close().await;
@@ -58,11 +58,11 @@ async fn the_agent_is_brought_once_and_then_found_by_one_channel() {
     let sshd = Sshd::start("");
     let mut remote = reach(&sshd.target(), sshd.settings()).await.unwrap();
     assert!(remote.describe().ends_with(&format!("@127.0.0.1:{}", sshd.port)), "{}", remote.describe());
-    let (first, ended) = talk(remote.attach(Vec::new).await.unwrap()).await;
+    let (first, ended) = talk(remote.attach().await.unwrap()).await;
     assert!(first.contains(&sshd.file("cache/ffe-deploy/ffe-agent-").display().to_string()), "{first}");
     assert_eq!(ended.last_lines, ["agent attach"]);
     assert_eq!(sshd.channels(), 3);
-    talk(remote.attach(Vec::new).await.unwrap()).await;
+    talk(remote.attach().await.unwrap()).await;
     assert_eq!(sshd.channels(), 4);
     remote.close().await;
     works(&sshd.target(), sshd.settings()).await;
@@ -175,7 +175,7 @@ async fn a_login_that_runs_nothing_is_told() {
     }
     let sshd = Sshd::start("ForceCommand echo This account is currently not available.; exit 1");
     let mut remote = reach(&sshd.target(), sshd.settings()).await.unwrap();
-    let error = remote.attach(Vec::new).await.err().unwrap();
+    let error = remote.attach().await.err().unwrap();
     assert!(matches!(&error, RemoteError::Shell { said, .. } if said.contains("not available")), "{error:?}");
 }
 
@@ -197,16 +197,16 @@ async fn the_agent_is_started_by_sudo_and_a_sudo_that_asks_is_told() {
     // Who runs these tests may be root, who needs no sudo.
     let Remote::Ssh(session) = &mut remote else { panic!() };
     session.who = super::As::Root;
-    let error = remote.attach(Vec::new).await.err().unwrap();
+    let error = remote.attach().await.err().unwrap();
     assert!(
         matches!(&error, RemoteError::Sudo { said, .. } if said == "sudo: a password is required"),
         "{error:?}"
     );
     assert!(error.report().hint.unwrap().contains("ALL=(root) NOPASSWD: ALL"));
     fs::write(&sudo, runs).unwrap();
-    talk(remote.attach(Vec::new).await.unwrap()).await;
+    talk(remote.attach().await.unwrap()).await;
     fs::remove_file(&sudo).unwrap();
-    let error = remote.attach(Vec::new).await.err().unwrap();
+    let error = remote.attach().await.err().unwrap();
     assert!(matches!(&error, RemoteError::Sudo { .. }), "{error:?}");
 }
 
@@ -410,7 +410,7 @@ async fn a_frozen_host_is_noticed_and_after_a_lost_connection_attach_connects_ag
     }
     let sshd = Sshd::start("");
     let mut remote = reach(&sshd.target(), sshd.settings()).await.unwrap();
-    let channel = remote.attach(Vec::new).await.unwrap();
+    let channel = remote.attach().await.unwrap();
     let frozen = sshd.serving();
     for pid in &frozen {
         // One of them may have ended just now.
@@ -421,7 +421,7 @@ async fn a_frozen_host_is_noticed_and_after_a_lost_connection_attach_connects_ag
     assert_eq!(ended.how, How::ConnectionLost, "{ended:?}");
     assert!(ended.last_lines.iter().any(|line| line.contains("not responding")), "{ended:?}");
     assert!(start.elapsed() < Duration::from_secs(60));
-    talk(remote.attach(Vec::new).await.unwrap()).await;
+    talk(remote.attach().await.unwrap()).await;
     remote.close().await;
 }
 
@@ -432,13 +432,13 @@ async fn a_connection_that_breaks_is_told_apart_from_an_agent_that_is_killed() {
     }
     let sshd = Sshd::start("");
     let mut remote = reach(&sshd.target(), sshd.settings()).await.unwrap();
-    let mut channel = remote.attach(Vec::new).await.unwrap();
+    let mut channel = remote.attach().await.unwrap();
     // Once it has spoken it is one process, the last of all that serve us.
     channel.stdout.read_exact(&mut [0; 5]).await.unwrap();
     let cat = *sshd.serving().last().unwrap();
     assert!(Command::new("kill").args(["-9", &cat.to_string()]).status().unwrap().success());
     assert_eq!(channel.ended().await.how, How::Killed);
-    let channel = remote.attach(Vec::new).await.unwrap();
+    let channel = remote.attach().await.unwrap();
     for pid in sshd.serving() {
         Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
     }
@@ -454,7 +454,7 @@ async fn an_architecture_without_agent_is_told() {
     let mut settings = sshd.settings();
     settings.agents = Agents::these(vec![AgentBinary::file("riscv64", &sshd.file("fake-agent")).unwrap()]);
     let mut remote = reach(&sshd.target(), settings).await.unwrap();
-    let error = remote.attach(Vec::new).await.err().unwrap();
+    let error = remote.attach().await.err().unwrap();
     assert!(
         matches!(&error, RemoteError::WrongArchitecture { available, .. } if available == "riscv64"),
         "{error:?}"
@@ -478,7 +478,7 @@ async fn driver_that_is_killed() {
     let mut settings = Settings::new(agents);
     settings.ssh_config = Some(directory.join("user_config"));
     let mut remote = reach(&target, settings).await.unwrap();
-    let channel = remote.attach(Vec::new).await.unwrap();
+    let channel = remote.attach().await.unwrap();
     let Remote::Ssh(session) = &remote else { panic!() };
     fs::write(directory.join("room.new"), session.room.path().display().to_string()).unwrap();
     fs::rename(directory.join("room.new"), directory.join("room")).unwrap();
@@ -528,24 +528,4 @@ fn nothing_is_left_behind_when_we_are_killed() {
         assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", processes_with(&room));
         std::thread::yield_now();
     }
-}
-
-#[tokio::test]
-async fn the_agent_is_greeted_before_it_is_known_to_be_there() {
-    if !can_run() {
-        return;
-    }
-    // Once the file is there, the host does nothing before it has been spoken to: whoever waits for it waits for ever.
-    let room = tempfile::tempdir().unwrap();
-    let deaf = room.path().join("deaf");
-    let sshd = Sshd::start(&format!(
-        "ForceCommand if [ -e {} ]; then read -r word; echo \"heard $word\" >&2; fi; eval \"$SSH_ORIGINAL_COMMAND\"",
-        deaf.display()
-    ));
-    works(&sshd.target(), sshd.settings()).await;
-    fs::write(&deaf, "").unwrap();
-    let mut remote = reach(&sshd.target(), sshd.settings()).await.unwrap();
-    let (_, ended) = talk(remote.attach(|| b"hello\n".to_vec()).await.unwrap()).await;
-    assert_eq!(ended.last_lines, ["heard hello", "agent attach"]);
-    remote.close().await;
 }
