@@ -99,10 +99,15 @@ pub(super) struct WrittenApp {
     pub(super) marks: Vec<Mark>,
 }
 
-/// Returns the type of an app when it is one that is built; reports it otherwise. One without a type was reported with
-/// the shape of the file; its other keys are read as those of a Compose app, to report them too.
+/// Returns the type of an app when it is one that is built; reports it otherwise. The other keys of one without a type, or
+/// with none that there is, are read as those of a Compose app, to report them too.
 pub(super) fn read_kind(section: &Section<'_>, problems: &mut Problems) -> Option<AppKind> {
     let Some(field) = section.get("type") else { return Some(AppKind::DockerCompose) };
+    if !field.node.text().is_some_and(|kind| TYPES.contains(&kind)) {
+        // In the words of whoever looks at all apps: the same problem is told once.
+        let _known = field.word(&TYPES.map(|name| (name, ())), &[], problems);
+        return Some(AppKind::DockerCompose);
+    }
     field.word(&BUILT, &TYPES[1..], problems)
 }
 

@@ -174,12 +174,16 @@ struct Token {
 
 /// Takes a line apart, well enough to tell keys from values; `secret` when it lies below a secret.
 fn scan(line: &[char], secret: bool) -> Vec<Token> {
-    let mut scanner = Scanner { line, at: 0, depth: 0, secret_from: secret.then_some(0), pending: false };
+    let last_closing = line.iter().rposition(|c| *c == '}').unwrap_or(0);
+    let secret_from = secret.then_some(0);
+    let mut scanner = Scanner { line, last_closing, at: 0, depth: 0, secret_from, pending: false };
     std::iter::from_fn(|| scanner.token()).collect()
 }
 
 struct Scanner<'a> {
     line: &'a [char],
+    /// Where the last `}` stands.
+    last_closing: usize,
     at: usize,
     /// Open brackets.
     depth: usize,
@@ -260,7 +264,9 @@ impl Scanner<'_> {
             }
             // A reference is one piece, brackets and all.
             let is_reference = c == '$' && self.peek(1) == Some('{');
-            let length = self.line[self.at..].iter().position(|c| *c == '}').filter(|_| is_reference);
+            // Looked for only where there is one: else the time grows with the square of a long line.
+            let end = || self.line[self.at..].iter().position(|c| *c == '}');
+            let length = (is_reference && self.at < self.last_closing).then(end).flatten();
             self.at += length.map_or(1, |length| length + 1);
         }
         self.named(start, self.at)

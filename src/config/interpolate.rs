@@ -43,12 +43,30 @@ pub(super) fn fill(node: &mut Node, key: &str, job: &Vars, problems: &mut Proble
         Value::Scalar(scalar) if scalar.text.contains("${") => match fill_text(&scalar.text, job) {
             Ok(text) => *scalar = Scalar { style: Style::Filled(std::mem::take(&mut scalar.text)), text },
             Err(why) => {
-                problems.add(explain(Problem::at(&node.place, key, ""), &why));
+                let problem = |why: &Unfilled| explain(Problem::at(&node.place, key, ""), why);
+                let unset = unset(&scalar.text, job);
+                unset.iter().for_each(|why| problems.add(problem(why)));
+                if !unset.contains(&why) {
+                    problems.add(problem(&why));
+                }
                 node.value = Value::Broken;
             }
         },
         Value::Scalar(_) | Value::Null | Value::Broken => {}
     }
+}
+
+/// Every variable of a text that is not set and has no default, each once, as far as the text can be read.
+fn unset(text: &str, job: &Vars) -> Vec<Unfilled> {
+    let mut unset = Vec::new();
+    let _filled = fill_with(text, "${", |reference| {
+        let why = Unfilled::Unset(reference.name.to_owned());
+        if reference.default.is_none() && !job.contains_key(reference.name) && !unset.contains(&why) {
+            unset.push(why);
+        }
+        Ok(String::new())
+    });
+    unset
 }
 
 /// Names of secrets are left alone; where they come from is not.

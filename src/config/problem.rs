@@ -11,6 +11,8 @@ use crate::text::harmless;
 use super::excerpt::Excerpt;
 use super::yaml;
 
+/// Longest list of what is accepted, in bytes, before which nothing is looked for behind it.
+const SHORT_LIST: usize = 100;
 /// Most problems that are shown.
 const MOST: usize = 100;
 
@@ -106,8 +108,12 @@ impl Problem {
     fn without_place(&self) -> String {
         let mut text = self.key.as_ref().map(|key| format!("`{}` ", harmless(key))).unwrap_or_default();
         text.push_str(&harmless(&self.message));
-        for (word, value) in [("found", &self.found), ("accepted", &self.accepted), ("try", &self.suggestion)]
-        {
+        let mut words = [("found", &self.found), ("accepted", &self.accepted), ("try", &self.suggestion)];
+        // What was probably meant is not to be looked for behind twenty words.
+        if self.suggestion.is_some() && self.accepted.as_ref().is_some_and(|all| all.len() > SHORT_LIST) {
+            words.swap(1, 2);
+        }
+        for (word, value) in words {
             if let Some(value) = value {
                 text.push_str(&format!("; {word}: {}", harmless(value)));
             }

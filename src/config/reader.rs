@@ -56,7 +56,10 @@ impl<'a> Section<'a> {
                 Problem::at(&entry.place, &path, "is not a known key")
             };
             let problem = problem.accepted(known.join(", "));
-            problems.add(did_you_mean(problem, &entry.key, known));
+            problems.add(match odd_space(&entry.key) {
+                Some(hint) => problem.suggest(hint),
+                None => did_you_mean(problem, &entry.key, known),
+            });
         }
     }
 
@@ -262,6 +265,12 @@ pub(super) fn did_you_mean(problem: Problem, written: &str, words: &[&str]) -> P
         Some(word) => problem.suggest(format!("`{word}`")),
         None => problem,
     }
+}
+
+/// Spaces that are none to YAML, and that nobody sees: web pages and word processors put them into what is copied.
+fn odd_space(key: &str) -> Option<String> {
+    let odd = key.chars().find(|c| !c.is_ascii() && (c.is_whitespace() || *c == '\u{feff}'))?;
+    Some(format!("replace the invisible U+{:04X} in front of it or in it by ordinary spaces", u32::from(odd)))
 }
 
 /// Returns the word that is at most a third of its letters away.

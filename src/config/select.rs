@@ -164,6 +164,14 @@ fn entries<'a>(file: &'a File, key: &str) -> &'a [Entry] {
 fn check_top(file: &File, keys: &[&'static str], later: &[&str], problems: &mut Problems) {
     let (Some(root), Some(name)) = (&file.root, &file.name) else { return };
     let Some(section) = Section::of(root, "", problems) else { return };
+    let other = ["deployments", "environments"].into_iter().find(|other| {
+        !keys.contains(other) && keys.iter().all(|key| root.get(key).is_none()) && root.get(other).is_some()
+    });
+    if let Some(other) = other {
+        let problem = Problem::in_file(name, format!("is a file for `{other}`"));
+        problems.add(problem.suggest(format!("call it {other}.yaml")));
+        return;
+    }
     section.only_or_extensions(keys, later, problems);
     let Some(&key) = keys.first() else { return };
     match root.get(key).map(|node| &node.value) {

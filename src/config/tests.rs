@@ -132,8 +132,7 @@ fn every_problem_of_both_files_is_told_at_once_with_its_place() {
     ]);
     let text = project.problems("staging", &[]);
     for expected in [
-        "deploy/deployments.yaml:4:5: `deployments.shop.pth` is not a known key; accepted: type, path,",
-        "; try: `path`",
+        "deploy/deployments.yaml:4:5: `deployments.shop.pth` is not a known key; try: `path`; accepted: type, path,",
         "deploy/deployments.yaml:5:15: `deployments.shop.profiles` has the wrong value; found: `full`; accepted: a list",
         "deploy/deployments.yaml:6:12: `deployments.shop.build` has the wrong value; found: `runer`; accepted: host, runner, never; try: `runner`",
         "`deployments.shop.health.timeout` has the wrong value; found: `2h`; accepted: 1s to 1h",

@@ -18,6 +18,9 @@ mod tests;
 /// Largest document in bytes.
 pub(super) const LARGEST: usize = 256 * 1024;
 
+/// Most brackets that may be open at a time.
+const MOST_OPEN: usize = 10 * builder::DEEPEST;
+
 /// A document: where it was found, and what it says.
 pub(super) struct Source {
     pub(super) file: String,
@@ -155,8 +158,32 @@ pub(super) fn parse(text: &str, file: &str, tags: Tags) -> Parsed {
     if text.len() > LARGEST {
         return Parsed { root: None, problems: vec![too_long(file, text.len() as u64)] };
     }
-    let source = Source { file: file.to_owned(), text: text.to_owned() };
-    builder::build(&Arc::new(source), tags)
+    let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
+    match too_open(&source) {
+        Some(problem) => Parsed { root: None, problems: vec![problem] },
+        None => builder::build(&source, tags),
+    }
+}
+
+/// The refusal of a document with more brackets open than any can need, in texts and comments too: the time that the
+/// parser takes until it finds out grows with the square of them.
+fn too_open(source: &Arc<Source>) -> Option<Problem> {
+    let mut open = 0_usize;
+    let mut at = source.text.bytes().enumerate().filter_map(|(at, byte)| {
+        match byte {
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        (open > MOST_OPEN).then_some(at)
+    });
+    let before = &source.text[..at.next()?];
+    let line = before.split('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let place = Place { source: source.clone(), line: small(line), column: small(column) };
+    let problem = Problem::at(&place, "", "is nested too deeply");
+    Some(problem.accepted(format!("{} levels", builder::DEEPEST)))
 }
 
 /// The refusal of a document of so many bytes.

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod action;
+mod broken;
 mod crash_points;
 mod faults;
 mod findings;

@@ -26,6 +26,7 @@ pub(super) fn syntax(place: &Place, kind: &ErrorKind) -> Problem {
         }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
             problem("is not YAML: a quote is not closed")
+                .suggest("close it where it begins, on this line or one above it")
         }
         ErrorKind::UnknownAnchor => problem("is an alias of an anchor that is not there")
             .accepted("`*name`, with `&name` on a value above it"),
@@ -42,6 +43,11 @@ pub(super) fn syntax(place: &Place, kind: &ErrorKind) -> Problem {
         }
         ErrorKind::SimpleKeyExpected => {
             problem("is not YAML: there is no `:` behind what should be a key").accepted("key: value")
+        }
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => {
+            let code = u32::from(*character);
+            problem(&format!("is not YAML: there is a control character (U+{code:04X})"))
+                .suggest("remove it, or write it as an escape in double quotes")
         }
         ErrorKind::UnexpectedCharacter { character } => {
             problem(&format!("is not YAML: a value cannot begin with `{}`", character.escape_default()))
