@@ -84,10 +84,14 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Room for most answers, in bytes; what an answer does not need is given back.
+const BODY: usize = 4096;
+
 /// Returns an answer with this body as JSON.
 pub fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+    let mut bytes = Vec::with_capacity(BODY);
+    match serde_json::to_writer(&mut bytes, body).map(|()| bytes.shrink_to_fit()) {
+        Ok(()) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -1,6 +1,7 @@
 //! Rows as they are answered: the keys are those of the document, in its order.
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
@@ -142,11 +143,12 @@ where
     for<'r> i64: Decode<'r, D> + Type<D>,
 {
     fn maybe_text(&self, column: usize) -> Result<Option<String>, StoreError> {
-        self.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+        // The columns are those of this program's own schema: decoding finds what is wrong with one.
+        self.try_get_unchecked(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
     }
 
     fn maybe_number(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        self.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+        self.try_get_unchecked(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
     }
 }
 
@@ -282,11 +284,13 @@ pub(super) fn status(row: &dyn Columns, column: usize) -> Result<DeploymentStatu
     word.parse().map_err(|source| StoreError::Row { column, source: Box::new(source) })
 }
 
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+
 /// Returns a time of the database as RFC 3339 in UTC, with microseconds.
 pub fn time_text(micros: i64) -> String {
     // Such a time is made by this program only; one out of range shows as the epoch, and not as an error of the list.
     let time = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{time:.6}")
+    PRINTER.timestamp_to_string(&time)
 }
 
 fn time<S: Serializer>(micros: &i64, out: S) -> Result<S::Ok, S::Error> {

@@ -53,13 +53,14 @@ CREATE TABLE deployments (
 );
 -- The promise: at most one active deployment per entity and environment, whatever the code does.
 CREATE UNIQUE INDEX deployments_one_active ON deployments (entity_id, environment) WHERE status = 'active';
--- One index for each combination of filters of a list, in the order of the list.
+-- Indexes for each combination of filters of a list, in the order of the list.
 CREATE INDEX deployments_by_time ON deployments (deployed_at, id);
 CREATE INDEX deployments_by_environment ON deployments (environment, deployed_at, id);
 CREATE INDEX deployments_by_status ON deployments (status, deployed_at, id);
 CREATE INDEX deployments_by_both ON deployments (environment, status, deployed_at, id);
-CREATE INDEX deployments_by_entity ON deployments (entity_id, deployed_at, id);
-CREATE INDEX deployments_by_place ON deployments (entity_id, environment, status, deployed_at, id);
+-- Within an entity a status is looked for along the index, which has it.
+CREATE INDEX deployments_by_entity ON deployments (entity_id, deployed_at, id, status);
+CREATE INDEX deployments_by_place ON deployments (entity_id, environment, deployed_at, id, status);
 
 -- Every change of a status, in order; a row is never changed or deleted (triggers see to it).
 CREATE TABLE deployment_events (
