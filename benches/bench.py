@@ -18,7 +18,8 @@ HEAD = """\
 # What it costs
 
 Written by `scripts/bench`, which measures with the binaries of `scripts/build`, side by side in one run; medians. Absolute times are
-the machine's; the differences are what is promised. `scripts/bench WORD...` measures some parts again.
+the machine's; the differences are what is promised. `scripts/bench WORD...` measures some parts again. Where the load before was above 1
+other work shared the cores: then all times are longer, and ratios of one run say more than they do.
 """
 WHEN = "{date}, commit `{commit}`, {repeat} repetitions, on {machine}; load before: {load:.1f}."
 
