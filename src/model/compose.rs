@@ -237,6 +237,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// Returns whether it is a UDP port.
+    pub fn is_udp(&self) -> bool {
+        self.protocol.as_deref() == Some("udp")
+    }
+
     /// Returns whether it is TCP, which is what nothing written means.
     pub fn is_tcp(&self) -> bool {
         self.protocol.as_deref().is_none_or(|protocol| protocol == "tcp")

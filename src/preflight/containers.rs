@@ -15,10 +15,18 @@ pub(super) struct Seen {
     /// Name without the leading slash.
     pub(super) name: String,
     pub(super) labels: BTreeMap<String, String>,
-    /// TCP ports of the host that it holds: address and port.
-    pub(super) ports: Vec<(String, u16)>,
+    /// Ports of the host that it holds.
+    pub(super) ports: Vec<Held>,
     /// Paths of the host that it may write to.
     pub(super) writes: Vec<PathBuf>,
+}
+
+/// A port of the host that a container holds.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) is_tcp: bool,
 }
 
 impl Seen {
@@ -67,8 +75,12 @@ impl Containers {
 fn seen(found: ContainerSummary) -> Seen {
     let name = found.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     let ports = found.ports.unwrap_or_default().into_iter().filter_map(|port| {
-        let tcp = port.typ == Some(PortSummaryTypeEnum::TCP);
-        tcp.then_some((port.ip.unwrap_or_default(), port.public_port?))
+        let is_tcp = match port.typ? {
+            PortSummaryTypeEnum::TCP => true,
+            PortSummaryTypeEnum::UDP => false,
+            PortSummaryTypeEnum::SCTP | PortSummaryTypeEnum::EMPTY => return None,
+        };
+        Some(Held { address: port.ip.unwrap_or_default(), port: port.public_port?, is_tcp })
     });
     let writes = found.mounts.unwrap_or_default().into_iter().filter_map(|mount| {
         let writable_bind = mount.typ.as_deref() == Some("bind") && mount.rw == Some(true);

@@ -5,23 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use super::Subject;
-use super::containers::{Containers, Seen};
+use super::containers::{Containers, Held, Seen};
 use crate::model::Finding;
 use crate::model::compose::PortRange;
 use crate::text::harmless;
 
 const RULE: &str = "host.ports";
 
-/// One TCP port, or a range of which one will do, that a service publishes.
+/// One port, or a range of which one will do, that a service publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted<'a> {
     service: &'a str,
     address: IpAddr,
     ports: PortRange,
+    /// Else UDP.
+    is_tcp: bool,
 }
 
 pub(super) fn check(subject: &Subject<'_>, containers: Option<&Containers>) -> Vec<Finding> {
@@ -42,22 +44,22 @@ fn wanted<'a>(subject: &Subject<'a>) -> Vec<Wanted<'a>> {
     let services = subject.known_model().into_iter().flat_map(|model| &model.services);
     let ports = services.flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)));
     ports
-        .filter(|(_, port)| port.is_tcp())
+        .filter(|(_, port)| port.is_tcp() || port.is_udp())
         .filter_map(|(service, port)| {
             let address = port.host_ip.as_deref().and_then(|ip| ip.trim_matches(['[', ']']).parse().ok());
             let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            Some(Wanted { service, address, ports: port.published? })
+            Some(Wanted { service, address, ports: port.published?, is_tcp: port.is_tcp() })
         })
         .collect()
 }
 
 /// Two services, or one twice, on one port: Docker would start the first and fail the second.
 fn twice(wanted: &[Wanted<'_>]) -> Vec<Finding> {
-    let mut by_port: BTreeMap<u16, Vec<&Wanted<'_>>> = BTreeMap::new();
+    let mut by_port: BTreeMap<(u16, bool), Vec<&Wanted<'_>>> = BTreeMap::new();
     for one in wanted.iter().filter(|one| one.ports.first == one.ports.last) {
-        by_port.entry(one.ports.first).or_default().push(one);
+        by_port.entry((one.ports.first, one.is_tcp)).or_default().push(one);
     }
-    let pairs = by_port.into_iter().filter_map(|(port, all)| {
+    let pairs = by_port.into_iter().filter_map(|((port, _), all)| {
         let (first, rest) = all.split_first()?;
         let second = rest.iter().find(|other| overlap(first.address, other.address))?;
         Some((port, first.service, second.service))
@@ -83,7 +85,7 @@ fn overlap(one: IpAddr, other: IpAddr) -> bool {
 fn held(subject: &Subject<'_>, wanted: &Wanted<'_>, containers: Option<&Containers>) -> Option<Finding> {
     let mut holder = None;
     for port in wanted.ports.first..=wanted.ports.last {
-        holder = Some(holder_of(subject, wanted.address, port, containers)?);
+        holder = Some(holder_of(subject, wanted, port, containers)?);
     }
     let (service, ports) = (wanted.service, shown(wanted.ports));
     let finding = match holder? {
@@ -114,11 +116,11 @@ enum Holder {
 /// Nothing when the port is free, or held by this project.
 fn holder_of(
     subject: &Subject<'_>,
-    address: IpAddr,
+    wanted: &Wanted<'_>,
     port: u16,
     containers: Option<&Containers>,
 ) -> Option<Holder> {
-    let publishers = containers.iter().flat_map(|all| &all.0).filter(|seen| publishes(seen, address, port));
+    let publishers = containers.iter().flat_map(|all| &all.0).filter(|seen| publishes(seen, wanted, port));
     let mut others = None;
     for seen in publishers {
         if seen.project() == Some(subject.project) {
@@ -129,23 +131,26 @@ fn holder_of(
     if let Some(container) = others {
         return Some(Holder::Other(harmless(&container)));
     }
-    match TcpListener::bind((address, port)).map(drop) {
+    let at = (wanted.address, port);
+    let tried = if wanted.is_tcp { TcpListener::bind(at).map(drop) } else { UdpSocket::bind(at).map(drop) };
+    match tried {
         Ok(()) => None,
         Err(cause) if cause.kind() == ErrorKind::AddrNotAvailable => Some(Holder::NotHere),
         // Ports below 1024 are not ours to try: the kernel's table says who listens.
         Err(cause) if cause.kind() == ErrorKind::PermissionDenied => {
-            listener(port).map(|inode| Holder::Other(program_of(inode)))
+            listener(port, wanted.is_tcp).map(|inode| Holder::Other(program_of(inode)))
         }
         Err(_) => {
-            Some(Holder::Other(listener(port).map_or_else(|| "another program".to_owned(), program_of)))
+            let inode = listener(port, wanted.is_tcp);
+            Some(Holder::Other(inode.map_or_else(|| "another program".to_owned(), program_of)))
         }
     }
 }
 
-fn publishes(seen: &Seen, address: IpAddr, port: u16) -> bool {
-    seen.ports.iter().any(|(held, number)| {
-        *number == port && held.parse().map_or(true, |held: IpAddr| overlap(held, address))
-    })
+fn publishes(seen: &Seen, wanted: &Wanted<'_>, port: u16) -> bool {
+    let is_there =
+        |held: &Held| held.address.parse().map_or(true, |held: IpAddr| overlap(held, wanted.address));
+    seen.ports.iter().any(|held| held.port == port && held.is_tcp == wanted.is_tcp && is_there(held))
 }
 
 fn shown(ports: PortRange) -> String {
@@ -156,15 +161,16 @@ fn shown(ports: PortRange) -> String {
     }
 }
 
-/// Inode of the socket that listens on a port, whatever its address. Source: proc(5), `/proc/net/tcp`.
-fn listener(port: u16) -> Option<u64> {
-    const LISTENING: &str = "0A";
-    let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+/// Inode of the socket that listens on a port, whatever its address. Source: proc(5), `/proc/net/tcp`; a UDP socket is
+/// closed (07) as long as it waits for everybody.
+fn listener(port: u16, is_tcp: bool) -> Option<u64> {
+    let (kind, listening) = if is_tcp { ("tcp", "0A") } else { ("udp", "07") };
+    let tables = ["", "6"]
+        .map(|version| std::fs::read_to_string(format!("/proc/net/{kind}{version}")).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines().skip(1)).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let local = fields.get(1)?.rsplit_once(':')?.1;
-        let matches = u16::from_str_radix(local, 16) == Ok(port) && fields.get(3) == Some(&LISTENING);
+        let matches = u16::from_str_radix(local, 16) == Ok(port) && fields.get(3) == Some(&listening);
         matches.then(|| fields.get(9)?.parse().ok()).flatten()
     })
 }
@@ -227,7 +233,7 @@ mod tests {
         let (_listener, port) = free_port();
         let bench = publishing(&port.to_string());
         let mut seen = container("web-1", &[(labels::COMPOSE_PROJECT, "shop")]);
-        seen.ports = vec![("0.0.0.0".to_owned(), port)];
+        seen.ports = vec![Held { address: "0.0.0.0".to_owned(), port, is_tcp: true }];
         let ours = check(&bench.subject(), Some(&Containers(vec![seen.clone()])));
         assert_eq!(ours[0].severity, Severity::Passed, "{ours:?}");
         seen.labels.insert(labels::COMPOSE_PROJECT.to_owned(), "other".to_owned());
@@ -237,6 +243,27 @@ mod tests {
             "{}",
             theirs.message
         );
+    }
+
+    #[test]
+    fn a_udp_port_is_held_by_udp_alone() {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let mut bench = Bench::new();
+        let publish = |protocol: &str| {
+            format!(
+                r#"{{"services": {{"dns": {{"ports": [{{"target": 53, "published": "{port}", "protocol": "{protocol}"}}]}}}}}}"#
+            )
+        };
+        bench.model(&publish("udp"));
+        let found = check(&bench.subject(), None).remove(0);
+        assert_eq!(found.severity, Severity::Error);
+        assert!(found.message.contains(&format!("pid {}", std::process::id())), "{}", found.message);
+        bench.model(&publish("tcp"));
+        assert_eq!(check(&bench.subject(), None)[0].severity, Severity::Passed);
+        drop(socket);
+        bench.model(&publish("udp"));
+        assert_eq!(check(&bench.subject(), None)[0].severity, Severity::Passed);
     }
 
     #[test]

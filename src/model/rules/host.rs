@@ -86,7 +86,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "host.ports",
         group: Group::Host,
         title: "the ports that services publish are free",
-        looks_at: "Each TCP port that the compose model publishes. What a container of this project holds is ours already \
+        looks_at: "Each TCP and UDP port that the compose model publishes. What a container of this project holds is ours already \
                    (C24); another container is named, and any other program where `/proc` lets us read it.",
         why: "Docker would stop the old container and then fail to start the new one (R003-55).",
         mend: "Stop what holds the port, or change the port in the compose file or by its variable in the env file.",
