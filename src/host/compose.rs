@@ -113,6 +113,13 @@ impl ComposeError {
                 "files.required",
                 "create it from its example (`cp .env.example .env`), or take it out of `env_file:`",
             ),
+            // `${NAME:?…}`: the file is right, and something is missing beside it.
+            Self::Invalid { said } if said.contains("required variable ") => (
+                ErrorKind::ConfigurationError,
+                "compose.model",
+                "give the variable a value: in the env file of the environment, or name it under `secrets:` in deployments.yaml \
+                 and set it in the environment of the job",
+            ),
             Self::Invalid { .. } => (
                 ErrorKind::ConfigurationError,
                 "compose.model",
@@ -493,6 +500,15 @@ mod tests {
         assert_eq!(a.environment["P"].as_deref(), Some("5$ \"now\""));
         assert_eq!(model.services.len(), 1);
         assert_eq!(model.unset_variables, ["MISSING".to_owned()].into());
+    }
+
+    #[test]
+    fn a_variable_that_must_be_set_is_no_mistake_of_the_file() {
+        let hint = |said: &str| ComposeError::Invalid { said: said.to_owned() }.report().hint.unwrap();
+        let said =
+            "error while interpolating services.a.image: required variable TAG is missing a value: set it";
+        assert!(hint(said).starts_with("give the variable a value"));
+        assert!(hint("services.a.ports must be a list").starts_with("correct the compose file"));
     }
 
     #[tokio::test]
