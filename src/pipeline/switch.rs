@@ -303,8 +303,12 @@ fn unhealthy(failed: &[&crate::model::CheckResult]) -> FailureReport {
         .hint(what_helps(&details))
 }
 
-/// The documents' remedies, by what the checks were answered (R001-63; others: [`SERVICE_UNWELL`]).
+/// The documents' remedies, by what the checks were answered (R001-63, R001-64; others: [`SERVICE_UNWELL`]).
 fn what_helps(answers: &[&str]) -> &'static str {
+    if answers.iter().any(|answer| answer.contains("killed for memory")) {
+        return "`docker stats` shows who uses the memory: raise the service's limit (`deploy.resources.limits.memory`), or use a \
+                host with more, then deploy again";
+    }
     if answers.iter().any(|answer| answer.starts_with("502") || answer.starts_with("504")) {
         return "a proxy answers, and what it asks does not: look at the log of the service behind it, and at the proxy's \
                 configuration (`/etc/nginx/conf.d`), then deploy again";
@@ -320,5 +324,6 @@ mod tests {
     fn a_proxy_that_answers_for_a_dead_service_leads_to_that_service() {
         assert!(what_helps(&["503 Service Unavailable", "502 Bad Gateway: nginx"]).contains("behind it"));
         assert!(what_helps(&["connection refused after 5020 ms"]).contains("env file"));
+        assert!(what_helps(&["killed for memory, exited with 137"]).contains("docker stats"));
     }
 }

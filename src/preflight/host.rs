@@ -12,6 +12,9 @@ const DISK_GB: f64 = 20.0;
 /// Memory below which there is a warning when nothing is written, in decimal GB (R000-59).
 const MEMORY_GB: f64 = 4.0;
 const GB: f64 = 1e9;
+/// The documents' remedies (R001-64, R001-65).
+const FREE_DISK: &str = "free disk space: `docker system df` says what images take, data that only grows (`data/decisions`) can \
+                         go after 30 days, Prometheus keeps less with `--storage.tsdb.retention.time=15d`";
 
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let place = nearest_existing(subject.root);
@@ -38,7 +41,7 @@ fn disk(subject: &Subject<'_>, place: &Path) -> Finding {
                 at: Some(place),
                 found: free_gb,
             };
-            room.judged(wanted, DISK_GB, "free disk space (`docker system df` says what images take)")
+            room.judged(wanted, DISK_GB, FREE_DISK)
         }
         Err(cause) => Finding::warning(
             "host.disk",
@@ -67,7 +70,8 @@ fn memory(subject: &Subject<'_>) -> Finding {
         at: None,
         found: gigabytes(kib.saturating_mul(1024)),
     };
-    room.judged(subject.app.requirements.memory_gb, MEMORY_GB, "use a host with more memory")
+    let order = "`docker stats` shows who uses the memory; use a host with more";
+    room.judged(subject.app.requirements.memory_gb, MEMORY_GB, order)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
