@@ -86,8 +86,33 @@ fn a2_07_a2_08_a2_10_history_tells_good_from_failed_and_a_rollback_takes_the_rec
     let versions: Vec<_> =
         told.as_array().expect("a list").iter().map(|record| record["version"].clone()).collect();
     assert_eq!(versions, ["v1", "v3", "v2", "v1"], "{told:#}");
+    r002_48_figures(&stage);
     // There is nothing before v1.
     stage.run(&["rollback", "staging", "--yes"]).exits(3).says(&["no earlier"]);
+}
+
+/// Of three deployments one failed and went back by itself; one rollback was by hand, and counts as none.
+fn r002_48_figures(stage: &Stage) {
+    let figures = stage.run(&["history", "staging", "--stats", "--output", "json"]).exits(0).json();
+    let counted = ["deployments", "succeeded", "failed", "cancelled", "unreadable"].map(|key| &figures[key]);
+    assert_eq!(counted, [3, 2, 1, 0, 0], "{figures:#}");
+    let near = |value: &Value, part: f64| value.as_f64().is_some_and(|found| (found - part).abs() < 0.001);
+    assert!(
+        near(&figures["success_rate"], 2.0 / 3.0) && near(&figures["failure_rate"], 1.0 / 3.0),
+        "{figures:#}"
+    );
+    let rollbacks = &figures["rollbacks"];
+    assert_eq!((&rollbacks["automatic"], &rollbacks["by_hand"]), (&1.into(), &1.into()), "{figures:#}");
+    assert!(near(&rollbacks["per_deployment"], 2.0 / 3.0), "{figures:#}");
+    assert_eq!(figures["outcomes"], serde_json::json!({"succeeded": 2, "rolled_back": 1}));
+    assert_eq!(figures["healthy_last"], true);
+    let seconds = |key: &str| figures["duration"][key].as_f64().expect("seconds");
+    let (median, most) = (seconds("median_seconds"), seconds("longest_seconds"));
+    assert!(median > 0.0 && median <= most && seconds("p95_seconds") <= most, "{figures:#}");
+    let table = stage.run(&["history", "staging", "--stats"]).exits(0);
+    for part in ["3 deployments", "2  (66.7 %)", "1  (33.3 %)", "1 by itself, 1 by hand", "healthy"] {
+        assert!(table.stdout.contains(part), "{part} is not in {}", table.stdout);
+    }
 }
 
 #[test]
