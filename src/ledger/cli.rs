@@ -1,5 +1,6 @@
 //! The command line of `ffe-ledger`: arguments → service → exit code.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::serve::serve;
 use super::settings::Settings;
-use super::store::OnConflict;
+use super::store::{OnConflict, Store, StoreError};
+use super::tokens::{self, TokenVerb};
 
 /// The ledger: what runs where, and what became of each deployment.
 #[derive(Debug, Parser)]
@@ -23,6 +25,9 @@ struct Arguments {
 enum Verb {
     /// Serves the API until it is told to end.
     Serve(Serve),
+    /// Makes, lists and revokes tokens; the service need not run.
+    #[command(subcommand)]
+    Token(TokenVerb),
 }
 
 #[derive(Debug, Args)]
@@ -35,6 +40,9 @@ struct Serve {
     /// What a change does while another one of its entity and environment is under way.
     #[arg(long, env = "FFE_LEDGER_ON_CONFLICT", value_enum, default_value = "wait")]
     on_conflict: OnConflict,
+    /// Requests that one token may send in 60 s; 0 is no limit.
+    #[arg(long, env = "FFE_LEDGER_RATE_LIMIT", default_value_t = 100, value_name = "REQUESTS")]
+    rate_limit: u32,
     /// Largest body of a request, in KiB.
     #[arg(long, env = "FFE_LEDGER_BODY_LIMIT_KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     body_limit_kib: u32,
@@ -51,7 +59,7 @@ struct Serve {
 
 /// Which database, for every verb.
 #[derive(Debug, Args)]
-struct Database {
+pub(super) struct Database {
     /// An SQLite file, or postgres://USER:PASSWORD@HOST/DATABASE; a password belongs into the variable, not here.
     #[arg(
         long,
@@ -64,6 +72,13 @@ struct Database {
     /// Most connections to PostgreSQL at once.
     #[arg(long, env = "FFE_LEDGER_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
     connections: u32,
+}
+
+impl Database {
+    /// Opens it for a verb that asks little.
+    pub(super) async fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&self.database, 2).await
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,6 +94,14 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.verb {
         Verb::Serve(verb) => run_serve(verb),
+        Verb::Token(verb) => {
+            start_log(LogFormat::Human);
+            run(async {
+                let told = tokens::run(verb).await?;
+                std::io::stdout().write_all(told.as_bytes())?;
+                Ok(())
+            })
+        }
     }
 }
 
@@ -87,17 +110,26 @@ fn run_serve(verb: Serve) -> ExitCode {
     let settings = Settings {
         listen: verb.listen,
         on_conflict: verb.on_conflict,
+        rate_limit: verb.rate_limit,
         body_limit: verb.body_limit_kib as usize * 1024,
         request_timeout: Duration::from_secs(verb.request_timeout_s),
         grace: Duration::from_secs(verb.grace_s),
     };
+    run(async {
+        serve(&verb.database.database, verb.database.connections, settings).await?;
+        Ok(())
+    })
+}
+
+/// Runs a verb to its end, and says why it failed.
+fn run(verb: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(serve(&verb.database.database, verb.database.connections, settings)) {
+    match runtime.block_on(verb) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => failed(error.as_ref()),
     }
 }
 

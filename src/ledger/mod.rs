@@ -5,10 +5,13 @@
 
 pub mod api;
 mod cli;
+pub mod guard;
+pub mod metrics;
 pub mod nats;
 mod serve;
 mod settings;
 pub mod store;
+mod tokens;
 pub mod validation;
 
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use tokio::time::Instant;
 pub use cli::main;
 pub use settings::Settings;
 
+use guard::Guard;
+use metrics::Metrics;
 use nats::NatsState;
 use store::Store;
 
@@ -31,6 +36,10 @@ pub struct Ledger {
     pub settings: Settings,
     /// When it started.
     pub started: Instant,
+    /// Who may do what.
+    pub guard: Guard,
+    /// What is counted.
+    pub metrics: Metrics,
     /// What is known of NATS.
     pub nats: NatsState,
     /// Becomes true when the service is told to end: streams end then.

@@ -1,15 +1,23 @@
 //! Listening, and ending without losing a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::guard::Guard;
+use super::metrics::Metrics;
 use super::nats::NatsState;
 use super::store::{Store, StoreError};
-use super::{Ledger, Settings, api};
+use super::{Ledger, Settings, Shared, api};
+
+/// How often the tokens are read again.
+const REFRESH: Duration = Duration::from_secs(2);
+/// How often it is looked for events that another process wrote.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +33,11 @@ pub(super) enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Anybody could reach it, and do anything.
+    #[error(
+        "refused to listen on {0} without tokens; nothing was started: make one with `ffe-ledger token create NAME --scope SCOPE`, or listen on 127.0.0.1"
+    )]
+    Open(std::net::SocketAddr),
     /// Signals cannot be received.
     #[error("could not wait for signals")]
     Signals(#[source] std::io::Error),
@@ -39,8 +52,14 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     let (end, ending) = watch::channel(false);
     let address = settings.listen;
     let grace = settings.grace;
-    let ledger =
-        Arc::new(Ledger { store, settings, started: Instant::now(), nats: NatsState::default(), ending });
+    let guard = Guard::new(!address.ip().is_loopback(), settings.rate_limit);
+    let tokens = store.tokens().await?;
+    if !address.ip().is_loopback() && tokens.iter().all(|token| token.revoked_at.is_some()) {
+        return Err(ServeError::Open(address));
+    }
+    guard.know(&tokens);
+    let (nats, metrics) = (NatsState::default(), Metrics::default());
+    let ledger = Arc::new(Ledger { store, settings, started: Instant::now(), guard, nats, metrics, ending });
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let bound = listener.local_addr().unwrap_or(address);
@@ -52,6 +71,8 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
         // An error means that the sender is gone, which is an end as well.
         drop(stopped.wait_for(|ending| *ending).await);
     };
+    tokio::spawn(refresh_tokens(Arc::clone(&ledger)));
+    tokio::spawn(sequence_events(Arc::clone(&ledger)));
     let router = api::router(Arc::clone(&ledger));
     let mut server =
         tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(wait).await });
@@ -70,4 +91,44 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     ledger.store.close().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Tokens that were made or revoked meanwhile count within seconds.
+async fn refresh_tokens(ledger: Shared) {
+    while !is_ending(&ledger, REFRESH).await {
+        match ledger.store.tokens().await {
+            Ok(tokens) => ledger.guard.know(&tokens),
+            Err(error) => {
+                tracing::warn!(%error, "the tokens could not be read again; those known before still count");
+            }
+        }
+    }
+}
+
+/// Gives events their place once they are committed; see `store/outbox.rs`.
+async fn sequence_events(ledger: Shared) {
+    let written = ledger.store.written();
+    loop {
+        let bell = written.notified();
+        match ledger.store.sequence_events().await {
+            // There may be more.
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "events could not be put in order; they wait"),
+        }
+        let mut ending = ledger.ending.clone();
+        tokio::select! {
+            () = bell => {}
+            // Another process may have written.
+            () = tokio::time::sleep(LOOK) => {}
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
+    }
+}
+
+/// Waits, and returns whether the service is told to end meanwhile.
+async fn is_ending(ledger: &Shared, wait: Duration) -> bool {
+    let mut ending = ledger.ending.clone();
+    // An error means that the sender is gone, which is an end as well.
+    timeout(wait, ending.wait_for(|ending| *ending)).await.is_ok()
 }

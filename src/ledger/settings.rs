@@ -12,6 +12,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What a change does while another one of its entity and environment is under way.
     pub on_conflict: OnConflict,
+    /// Requests that one token may send in 60 s; 0 is no limit (R001-52).
+    pub rate_limit: u32,
     /// Largest body of a request, in bytes.
     pub body_limit: usize,
     /// Longest time from a request to its answer.

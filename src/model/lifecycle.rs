@@ -78,6 +78,7 @@ impl FromStr for DeploymentStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Version of this format; 1.
+    #[schemars(range(min = 1, max = 1))]
     pub schema: u32,
     /// Rises with each report of one deployment, by any step: a report that is not above the one before is dropped.
     pub sequence: u32,

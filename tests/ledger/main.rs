@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
 mod deployments;
+mod disturbed;
 mod edges;
 mod entities;
 mod health;
 mod process;
 mod reads;
+mod reports;
 mod rollback;
 mod support;
+mod tokens;

@@ -6,8 +6,11 @@ use std::sync::OnceLock;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
+
+use crate::model::lifecycle::Report;
 
 /// What the page looks like.
 const STYLE: &str = include_str!("docs.css");
@@ -20,9 +23,80 @@ static PAGE: OnceLock<String> = OnceLock::new();
 /// Returns the document as it is answered, and keeps the page that shows it.
 pub(super) fn finish(document: OpenApi) -> Bytes {
     // What utoipa made of the code is JSON.
-    let document = serde_json::to_value(document).unwrap_or_default();
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    add_report(&mut document);
     PAGE.get_or_init(|| rendered(&document));
     Bytes::from(document.to_string())
+}
+
+/// Puts the form of a [`Report`] and of what it is made of among the schemas, in place of its stand-in.
+fn add_report(document: &mut Value) {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let schema = settings.into_generator().into_root_schema_for::<Report>();
+    // What schemars made is JSON.
+    let mut schema = serde_json::to_value(schema).unwrap_or_default();
+    let parts = schema.as_object_mut().and_then(|schema| schema.remove("components"));
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("$schema");
+    }
+    let Some(all) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if let Some(Value::Object(parts)) = parts.and_then(|mut parts| parts.get_mut("schemas").map(Value::take))
+    {
+        all.extend(parts);
+    }
+    all.insert("Report".to_owned(), schema);
+    let names = r"^[a-z0-9][a-z0-9_-]{0,62}$";
+    let id = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$";
+    for (name, pattern) in [("AppName", names), ("EnvironmentName", names), ("DeploymentId", id)] {
+        if let Some(Value::Object(schema)) = all.get_mut(name) {
+            schema.insert("pattern".to_owned(), pattern.into());
+        }
+    }
+    all.values_mut().for_each(bound);
+    split_nulls(document);
+}
+
+/// Says how large a number may be, where schemars says only how many bits it has.
+fn bound(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            let most = match members.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                Some("uint64") => Some(9_007_199_254_740_991),
+                _ => None,
+            };
+            if let Some(most) = most {
+                members.insert("maximum".to_owned(), most.into());
+            }
+            members.values_mut().for_each(bound);
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
+/// Tells null from the rest: of a type `[string, null]` with a format, tools forget the format.
+fn split_nulls(schema: &mut Value) {
+    if let Value::Object(members) = schema {
+        let types = members.get("type").and_then(Value::as_array).cloned().unwrap_or_default();
+        let others: Vec<Value> = types.iter().filter(|kind| **kind != "null").cloned().collect();
+        if let ([one], true, true) = (others.as_slice(), types.len() == 2, members.contains_key("format")) {
+            let about = members.remove("description");
+            members.insert("type".to_owned(), one.clone());
+            let rest = Value::Object(std::mem::take(members));
+            members.insert("anyOf".to_owned(), json!([rest, { "type": "null" }]));
+            members.extend(about.map(|about| ("description".to_owned(), about)));
+            return;
+        }
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(split_nulls),
+        Value::Array(parts) => parts.iter_mut().for_each(split_nulls),
+        _ => {}
+    }
 }
 
 /// Answers the document.

@@ -5,13 +5,15 @@ mod deployments;
 mod docs;
 mod entities;
 pub mod error;
+mod events;
 pub mod extract;
 pub mod fields;
 mod health;
+mod reports;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -42,6 +44,7 @@ pub fn router(ledger: Shared) -> Router {
     api.route("/api/v1/openapi.json", get(move || docs::answer(document.clone())))
         .route("/docs", get(docs::page))
         .route("/docs/style.css", get(docs::style))
+        .route("/metrics", get(metrics))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -63,8 +66,15 @@ fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(deployments::one))
         .routes(routes!(deployments::roll_back))
-        .routes(routes!(deployments::of_entity_too));
+        .routes(routes!(deployments::of_entity_too))
+        .routes(routes!(reports::one, reports::put))
+        .routes(routes!(events::list));
     OpenApiRouter::with_openapi(Document::openapi()).nest(BASE, routes)
+}
+
+async fn metrics(State(ledger): State<Shared>) -> Result<Response, ApiError> {
+    let text = ledger.metrics.text(&ledger.store).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 async fn unknown() -> ApiError {

@@ -320,7 +320,7 @@ async fn take_turn(
     row.as_ref().map(entity).transpose()
 }
 
-async fn find(
+pub(super) async fn find(
     transaction: &mut Transaction<'static, Any>,
     id: Uuid,
 ) -> Result<Option<Deployment>, StoreError> {
@@ -331,7 +331,7 @@ async fn find(
 }
 
 /// Makes what is active inactive; returns its id, and when it was deployed.
-async fn supersede(
+pub(super) async fn supersede(
     transaction: &mut Transaction<'static, Any>,
     (entity, environment): (&str, &str),
     at: i64,
@@ -399,6 +399,16 @@ fn make(order: &Create, entity: &Entity, at: i64) -> Result<Deployment, StoreErr
     })
 }
 
+/// Keeps a new record.
+pub(super) async fn insert(
+    transaction: &mut Transaction<'static, Any>,
+    new: &Deployment,
+) -> Result<(), StoreError> {
+    let mut one = Together::default();
+    insertion(&mut one, new);
+    one.run(transaction).await
+}
+
 fn insertion<'v>(last: &mut Together<'v>, new: &'v Deployment) {
     let text = "INSERT INTO deployments (deployment_id, entity_id, version, environment, config_snapshot, parameters_snapshot, \
          status, deployed_at, deployed_by, deployment_method, health_checks, error_logs, deployment_duration_seconds, \
@@ -426,7 +436,7 @@ fn insertion<'v>(last: &mut Together<'v>, new: &'v Deployment) {
 }
 
 /// The entity runs what this deployment has (R004-36); its status stays when it went back (R004-47).
-async fn mark_deployed(
+pub(super) async fn mark_deployed(
     transaction: &mut Transaction<'static, Any>,
     entity: &str,
     running: &Deployment,
@@ -497,7 +507,7 @@ async fn find_previous(
     row.as_ref().map(|row| deployment(row)).transpose()
 }
 
-async fn take_back(
+pub(super) async fn take_back(
     transaction: &mut Transaction<'static, Any>,
     current: &Deployment,
 ) -> Result<(), StoreError> {

@@ -10,11 +10,15 @@ mod entities;
 mod error;
 mod lifecycle;
 mod lookups;
+mod measures;
 mod migrate;
 mod open;
+mod outbox;
 mod reader;
+mod reports;
 mod rows;
 mod together;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -26,7 +30,11 @@ pub use deployments::{DeploymentFilter, DeploymentPage};
 pub use entities::{EntityFilter, EntityPage};
 pub use error::StoreError;
 pub use lifecycle::{Create, LifecycleError, OnConflict, Refused, Rollback};
+pub use measures::{MEASURED_DAYS, Measures};
+pub use outbox::OutboxEvent;
+pub use reports::{Kept, KeptReport, ReportError};
 pub use rows::{Deployment, Entity, Json, time_text};
+pub use tokens::KeptToken;
 
 /// Which database it is; they differ in how they begin, and in how they are set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use super::{Kind, Store, StoreError};
 /// How long a request waits for a connection before it is told that the database does not answer.
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// A connection that lay idle for longer is asked whether it still lives, before it is used.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(100);
 /// What a path in a URL must not hold as it is.
 const IN_URL: &AsciiSet = &CONTROLS.add(b'?').add(b'#').add(b'%').add(b' ').add(b'[').add(b']').add(b'\\');
 /// A power cut after the answer takes nothing back (FULL); readers never wait for the writer (WAL).

@@ -48,6 +48,8 @@ CREATE TABLE deployments (
     error_logs TEXT,
     deployment_duration_seconds BIGINT,
     validation_results TEXT,
+    -- When the commit was made that it brings; only CI jobs tell that.
+    committed_at BIGINT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );

@@ -1,0 +1,162 @@
+//! `/metrics`, in Prometheus' text format: requests, deployments, and the four DORA measures.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::store::{MEASURED_DAYS, Measures, Store, StoreError};
+
+/// Upper ends of the buckets of request durations, in seconds.
+const BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+/// How long what the database says is told again: many may ask, and it reads a month.
+const FRESH: Duration = Duration::from_secs(15);
+
+/// What is counted of requests, and what was last read of deployments.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Mutex<BTreeMap<(String, String, u16), Durations>>,
+    deployments: tokio::sync::Mutex<Option<(Instant, String)>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Durations {
+    buckets: [u64; BUCKETS.len()],
+    count: u64,
+    sum_s: f64,
+}
+
+impl Metrics {
+    /// Counts a request of a route; paths that are no route are one.
+    pub fn count(&self, method: &str, route: Option<String>, status: u16, took: Duration) {
+        let key = (method.to_owned(), route.unwrap_or_else(|| "none".to_owned()), status);
+        let seconds = took.as_secs_f64();
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let durations = requests.entry(key).or_default();
+        durations.count += 1;
+        durations.sum_s += seconds;
+        if let Some(bucket) = BUCKETS.iter().position(|end| seconds <= *end) {
+            durations.buckets[bucket] += 1;
+        }
+    }
+
+    /// Returns everything as text.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn text(&self, store: &Store) -> Result<String, StoreError> {
+        let mut out = self.requests_text();
+        let mut known = self.deployments.lock().await;
+        match &*known {
+            Some((read, text)) if read.elapsed() < FRESH => out.push_str(text),
+            _ => {
+                let text = deployments_text(store).await?;
+                out.push_str(&text);
+                *known = Some((Instant::now(), text));
+            }
+        }
+        Ok(out)
+    }
+
+    fn requests_text(&self) -> String {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut out = head("request_duration_seconds", "histogram", "Time from a request to its answer.");
+        for ((method, route, status), durations) in &requests {
+            let labels =
+                format!("method=\"{}\",route=\"{}\",status=\"{status}\"", escaped(method), escaped(route));
+            let mut below = 0;
+            for (end, count) in BUCKETS.iter().zip(durations.buckets) {
+                below += count;
+                line(&mut out, "request_duration_seconds_bucket", &format!("{labels},le=\"{end}\""), below);
+            }
+            line(
+                &mut out,
+                "request_duration_seconds_bucket",
+                &format!("{labels},le=\"+Inf\""),
+                durations.count,
+            );
+            line(&mut out, "request_duration_seconds_sum", &labels, durations.sum_s);
+            line(&mut out, "request_duration_seconds_count", &labels, durations.count);
+        }
+        out
+    }
+}
+
+async fn deployments_text(store: &Store) -> Result<String, StoreError> {
+    let mut out = head("deployments", "gauge", "Deployments by where they stand, ever.");
+    for (app, environment, status, count) in store.totals().await? {
+        let labels = format!(
+            "app=\"{}\",environment=\"{}\",status=\"{}\"",
+            escaped(&app),
+            escaped(&environment),
+            escaped(&status)
+        );
+        line(&mut out, "deployments", &labels, count);
+    }
+    let measures = store.measures().await?;
+    #[expect(clippy::type_complexity, reason = "a table: name, what it is, and how it is read")]
+    let table: [(&str, &str, fn(&Measures) -> Option<f64>); 5] = [
+        ("dora_deployments_per_day", "Deployments that came to run, a day, over 30 days.", |measures| {
+            Some(measures.succeeded as f64 / MEASURED_DAYS as f64)
+        }),
+        ("dora_lead_time_seconds", "Mean time from the commit to running, over 30 days.", |m| m.lead_time_s),
+        (
+            "dora_change_failure_ratio",
+            "Part of deployments that failed or were rolled back, over 30 days.",
+            |m| (m.ended > 0).then(|| m.failed as f64 / m.ended as f64),
+        ),
+        ("dora_time_to_restore_seconds", "Mean time from a deployment to its rollback, over 30 days.", |m| {
+            m.restore_s
+        }),
+        ("deployment_duration_mean_seconds", "Mean duration of deployments, over 30 days.", |m| m.duration_s),
+    ];
+    for (name, about, read) in table {
+        out.push_str(&head(name, "gauge", about));
+        for measures in &measures {
+            let labels = format!(
+                "app=\"{}\",environment=\"{}\"",
+                escaped(&measures.app),
+                escaped(&measures.environment)
+            );
+            if let Some(value) = read(measures) {
+                line(&mut out, name, &labels, value);
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn head(name: &str, kind: &str, about: &str) -> String {
+    format!("# HELP ffe_ledger_{name} {about}\n# TYPE ffe_ledger_{name} {kind}\n")
+}
+
+fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "ffe_ledger_{name}{{{labels}}} {value}");
+}
+
+/// A label's value, as the text format wants it.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_add_up_and_labels_are_escaped() {
+        let metrics = Metrics::default();
+        metrics.count("GET", Some("/a\"b".to_owned()), 200, Duration::from_millis(2));
+        metrics.count("GET", Some("/a\"b".to_owned()), 200, Duration::from_secs(60));
+        let text = metrics.requests_text();
+        let labels = "method=\"GET\",route=\"/a\\\"b\",status=\"200\"";
+        for (end, count) in [("0.001", 0), ("0.0025", 1), ("10", 1), ("+Inf", 2)] {
+            let wanted =
+                format!("ffe_ledger_request_duration_seconds_bucket{{{labels},le=\"{end}\"}} {count}\n");
+            assert!(text.contains(&wanted), "{wanted}{text}");
+        }
+    }
+}
