@@ -71,7 +71,7 @@ impl Drive {
             Err(error @ ProcessError::Deadline { .. }) => error.to_string(),
             Err(error) => super::own::describe(&error),
         };
-        let how = self.redactor.redact(&how).into_owned();
+        let how = hook::detail(&how, &self.redactor);
         Err(stopped("test.failed", format!("the tests failed after {took}: {how}")))
     }
 
@@ -143,7 +143,8 @@ impl Drive {
         mut facts: Facts,
         stop: &mut (dyn Future<Output = ()> + Send + Unpin),
     ) -> HookResult {
-        facts.insert("FFE_STAGE", self.telling.emitter.stage().as_str().to_owned());
+        let stage = self.telling.emitter.stage().as_str();
+        facts.entry("FFE_STAGE").or_insert_with(|| stage.to_owned());
         let mut environment = self.job_environment();
         environment.extend(load.job.variables.below_host.clone());
         environment.extend(load.job.variables.above_host.clone());
@@ -155,7 +156,7 @@ impl Drive {
         let source = format!("hook {}", hook.name);
         let say = |line: &str| self.say_line(&source, line);
         let result = hook::run_program(hook, &load.app_dir, &environment, stop, say).await;
-        let detail = result.detail.map(|detail| self.redactor.redact(&detail).into_owned());
+        let detail = result.detail.map(|detail| hook::detail(&detail, &self.redactor));
         let result = HookResult { detail, ..result };
         emitter.emit(here!(), EventKind::HookFinished { result: result.clone() });
         self.hooks.push(result.clone());
@@ -207,10 +208,14 @@ impl Drive {
             ("FFE_OUTCOME", result.outcome.as_str().to_owned()),
             ("FFE_PREVIOUS_RELEASE", given(&result.previous_release)),
             ("FFE_PREVIOUS_VERSION", given(&result.previous_version)),
+            ("FFE_STAGE", result.stage.as_str().to_owned()),
             ("FFE_ROLLED_BACK_TO", given(&result.rolled_back_to)),
             ("FFE_STATUS", result.status.as_str().to_owned()),
             ("FFE_VERSION", given(&result.version)),
         ]);
+        if matches!(job.action, Action::Rollback { .. }) {
+            facts.insert("FFE_RELEASE", given(&result.release));
+        }
         facts
     }
 }

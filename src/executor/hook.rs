@@ -14,7 +14,7 @@ use crate::host::children::DEPLOYMENT;
 use crate::host::process::{self, Command, Finished, ProcessError};
 use crate::host::program;
 use crate::model::{DeploymentId, Hook, HookKind, HookOutcome, HookPlace, HookResult, labels};
-use crate::text::harmless;
+use crate::text::{Redactor, harmless};
 
 /// Variables that every hook has, besides those of its release (docs/hooks.md); one that means nothing is empty.
 pub const VARIABLES: [&str; 22] = [
@@ -41,8 +41,8 @@ pub const VARIABLES: [&str; 22] = [
     "FFE_VERB",
     "FFE_VERSION",
 ];
-/// Longest part of a hook's last line that is quoted, in characters.
-const QUOTED: usize = 200;
+/// Longest detail of a result, in characters: it quotes the hook's last line.
+const LONGEST_DETAIL: usize = 400;
 /// Most lines of one hook that are told: what is longer belongs into a file.
 const MOST_LINES: usize = 10_000;
 
@@ -148,14 +148,20 @@ fn result(hook: &Hook, began: Instant, ended: Result<Finished, ProcessError>) ->
     }
 }
 
-/// How a program ended that did not end well, and the last that it said.
+/// Returns why a hook failed as people may see it: without secrets, and short. In this order, because a part of a secret
+/// would not be found.
+pub fn detail(said: &str, redactor: &Redactor) -> String {
+    redactor.redact(said).chars().take(LONGEST_DETAIL).collect()
+}
+
+/// How a program ended that did not end well, and the last that it said: for [`detail`].
 pub fn how(finished: &Finished) -> String {
     let ended = match (finished.status.code(), finished.status.signal()) {
         (Some(code), _) => format!("exited with {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended in an unknown way".to_owned(),
     };
-    let said: String = harmless(&finished.last_words()).chars().take(QUOTED).collect();
+    let said = harmless(&finished.last_words());
     if said.is_empty() { ended } else { format!("{ended}: {said}") }
 }
 
@@ -260,6 +266,17 @@ mod tests {
         let none = BTreeMap::new();
         let result = run_program(&hook("exec sleep 600"), Path::new("/"), &none, &mut now, |_| {}).await;
         assert_eq!(result.outcome, HookOutcome::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn no_part_of_a_secret_is_left_where_a_last_line_is_cut() {
+        let redactor = Redactor::new(["hunter2-canary"]);
+        for before in LONGEST_DETAIL - 40..LONGEST_DETAIL {
+            let last = hook(&format!("printf '%{before}s' x; echo hunter2-canary; exit 4"));
+            let (result, _) = ran(&last, &BTreeMap::new()).await;
+            let told = detail(&result.detail.unwrap(), &redactor);
+            assert!(!told.contains("hunt") && told.chars().count() <= LONGEST_DETAIL, "{before}: {told}");
+        }
     }
 
     #[tokio::test]

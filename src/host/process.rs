@@ -19,6 +19,11 @@ use super::seam;
 
 /// Longest line of output that is kept; what is longer is cut and marked.
 const LONGEST_LINE: usize = 16 * 1024;
+/// Longest line that is read of a program whose output nobody keeps, in bytes: one that never ends its line must not fill
+/// the memory.
+const LONGEST_READ: usize = 1 << 20;
+/// What marks a line of which the rest was not kept.
+const CUT: &str = " … (cut)";
 /// Lines of output kept for error messages.
 const LAST_LINES: usize = 50;
 /// How long a process group gets between SIGTERM and SIGKILL when its deadline has passed.
@@ -251,8 +256,9 @@ pub async fn run_until(
     }
     let mut output = Output { keeps: command.keeps_output, ..Output::default() };
     let work = async {
-        let out = child.stdout.take().map(Lines::new);
-        let err = child.stderr.take().map(Lines::new);
+        let most = if command.keeps_output { usize::MAX } else { LONGEST_READ };
+        let out = child.stdout.take().map(|stream| Lines::new(stream, most));
+        let err = child.stderr.take().map(|stream| Lines::new(stream, most));
         read_both(out, err, &mut |stream, line: &str| {
             output.push(stream, line);
             on_line(stream, line);
@@ -325,7 +331,8 @@ async fn secret_of(
     stdout: &mut Vec<u8>,
     on_err: &mut impl FnMut(&str),
 ) -> std::io::Result<ExitStatus> {
-    let (out, err) = (child.stdout.take(), child.stderr.take().map(Lines::new));
+    let out = child.stdout.take();
+    let err = child.stderr.take().map(|stream| Lines::new(stream, LONGEST_READ));
     let listen = async {
         let Some(mut out) = out else { return };
         // What cannot be read is as what was never said.
@@ -439,22 +446,42 @@ impl Output {
     }
 }
 
-/// Lines of a stream, whatever bytes it holds.
-struct Lines<R>(BufReader<R>, Vec<u8>);
+/// Lines of a stream, whatever bytes it holds; of each no more than `most` bytes.
+struct Lines<R> {
+    stream: BufReader<R>,
+    read: Vec<u8>,
+    most: usize,
+    is_cut: bool,
+}
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    fn new(stream: R) -> Self {
-        Self(BufReader::new(stream), Vec::new())
+    fn new(stream: R, most: usize) -> Self {
+        Self { stream: BufReader::new(stream), read: Vec::new(), most, is_cut: false }
     }
 
     /// Safe to drop half-way: what was read waits in the buffer for the next call.
     async fn next(&mut self) -> Option<String> {
-        self.0.read_until(b'\n', &mut self.1).await.ok()?;
-        let bytes = std::mem::take(&mut self.1);
+        loop {
+            let piece = self.stream.fill_buf().await.ok()?;
+            if piece.is_empty() {
+                break;
+            }
+            let end = piece.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(piece.len(), |at| at + 1);
+            let kept = taken.min(self.most.saturating_sub(self.read.len()));
+            self.is_cut |= kept < end.unwrap_or(piece.len());
+            self.read.extend_from_slice(&piece[..kept]);
+            self.stream.consume(taken);
+            if end.is_some() {
+                break;
+            }
+        }
+        let (bytes, is_cut) = (std::mem::take(&mut self.read), std::mem::take(&mut self.is_cut));
         if bytes.is_empty() {
             return None;
         }
-        Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+        let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
+        Some(if is_cut { line + CUT } else { line })
     }
 }
 
@@ -577,6 +604,19 @@ mod tests {
         while !is_gone() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_never_ends_is_cut_and_the_next_one_is_whole() {
+        let script = "head -c 5000000 /dev/zero | tr '\\0' x; echo end; echo next; head -c 2000000 /dev/zero";
+        let command = Command::new("sh").args(["-c", script]).forgetting();
+        let mut lines = Vec::new();
+        run(&command, |_, line| lines.push(line.to_owned())).await.unwrap();
+        let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+        assert_eq!(lengths, [LONGEST_READ + CUT.len(), 4, LONGEST_READ + CUT.len()]);
+        assert!(lines[0].ends_with("xx … (cut)") && lines[1] == "next", "{}", lines[1]);
+        let kept = Command::new("sh").args(["-c", script]);
+        assert_eq!(run(&kept, |_, _| {}).await.unwrap().stdout.len(), 5_000_004 + 5 + 2_000_001);
     }
 
     #[tokio::test]

@@ -307,7 +307,7 @@ impl Run {
             }
         };
         drop(stop);
-        let detail = result.detail.map(|detail| self.executor.redactor.redact(&detail).into_owned());
+        let detail = result.detail.map(|detail| hook::detail(&detail, &self.executor.redactor));
         (HookResult { detail, ..result }, late)
     }
 

@@ -69,7 +69,7 @@ fn hooks_on_the_runner_run_before_the_start_and_before_the_last_word() {
     );
     let notes = stand.notes();
     assert!(notes[0].contains(": open in validating") && notes[0].ends_with(", shop"), "{notes:?}");
-    assert!(notes[2].contains(": succeeded in validating") && notes[2].ends_with(", shop"), "{notes:?}");
+    assert!(notes[2].contains(": succeeded in complete") && notes[2].ends_with(", shop"), "{notes:?}");
     assert_eq!(
         hooks(&stand.host_result(&ended))[1..],
         ["finally g not_run", "finally h not_run"],
