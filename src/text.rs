@@ -19,7 +19,7 @@ pub use forms::password_in;
 #[cfg(test)]
 pub(crate) use markdown::tests::nasty as nasty_markdown;
 pub use markdown::{markdown_code, markdown_fence, markdown_lines, markdown_link, markdown_text};
-pub use redact::{REDACTED, Redactor, SHORTEST_SECRET};
+pub use redact::{CUT, REDACTED, Redactor, SHORTEST_SECRET};
 pub use shell::shell_word;
 pub use workflow::{command_data, command_property};
 
@@ -49,6 +49,15 @@ impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// Returns at most `longest` characters, at least one, the last of them [`CUT`] where there were more: [`Redactor`] then finds a secret that
+/// the cut went through.
+pub fn shortened(text: &str, longest: usize) -> String {
+    if text.char_indices().nth(longest).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(longest.saturating_sub(1)).chain([CUT]).collect()
 }
 
 /// Returns one line of foreign text that can do nothing to a terminal or to a CI runner: no control bytes, no ANSI

@@ -14,7 +14,7 @@ use crate::host::children::DEPLOYMENT;
 use crate::host::process::{self, Command, Finished, ProcessError};
 use crate::host::program;
 use crate::model::{DeploymentId, Hook, HookKind, HookOutcome, HookPlace, HookResult, labels};
-use crate::text::{Redactor, harmless};
+use crate::text::{Redactor, harmless, shortened};
 
 /// Variables that every hook has, besides those of its release (docs/hooks.md); one that means nothing is empty.
 pub const VARIABLES: [&str; 22] = [
@@ -148,10 +148,9 @@ fn result(hook: &Hook, began: Instant, ended: Result<Finished, ProcessError>) ->
     }
 }
 
-/// Returns why a hook failed as people may see it: without secrets, and short. In this order, because a part of a secret
-/// would not be found.
+/// Returns why a hook failed as people may see it: without secrets, and short.
 pub fn detail(said: &str, redactor: &Redactor) -> String {
-    redactor.redact(said).chars().take(LONGEST_DETAIL).collect()
+    shortened(&redactor.redact(said), LONGEST_DETAIL)
 }
 
 /// How a program ended that did not end well, and the last that it said: for [`detail`].

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::http;
 use crate::host::process::{self, Command, Finished, ProcessError};
-use crate::text::harmless;
+use crate::text::{harmless, shortened};
 
 /// Longest last line of output in an answer, in characters.
 const SHOWN: usize = 200;
@@ -37,7 +37,7 @@ pub(super) async fn ask(
 
 fn failed(finished: &Finished) -> String {
     let (ended, said) = (ended(finished.status), harmless(&finished.last_words()));
-    if said.is_empty() { ended } else { format!("{ended}: {}", said.chars().take(SHOWN).collect::<String>()) }
+    if said.is_empty() { ended } else { format!("{ended}: {}", shortened(&said, SHOWN)) }
 }
 
 fn ended(status: ExitStatus) -> String {

@@ -12,7 +12,7 @@ use super::answer::{Answer, Asking};
 use super::{Lifetime, Probe, http};
 use crate::host::docker::Docker;
 use crate::model::{ContainerFacts, ContainerState, HealthState};
-use crate::text::harmless;
+use crate::text::{harmless, shortened};
 
 /// Time between two looks: a twentieth of what was waited so far, within these bounds. So nobody waits much longer than
 /// the container takes, and one that takes long is not asked all the time.
@@ -222,7 +222,7 @@ fn health_words(facts: &ContainerFacts) -> String {
     };
     let output = harmless(facts.health_output.as_deref().unwrap_or_default().trim());
     let said = if output.is_empty() { output } else { format!(": {output}") };
-    format!("{word}{}", said.chars().take(SHOWN).collect::<String>())
+    format!("{word}{}", shortened(&said, SHOWN))
 }
 
 #[cfg(test)]

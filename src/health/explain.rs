@@ -6,7 +6,7 @@ use super::container;
 use crate::event::EventKind;
 use crate::host::docker::Docker;
 use crate::model::{ContainerFacts, ContainerState, HealthState};
-use crate::text::harmless;
+use crate::text::{harmless, shortened};
 
 /// Log lines that are kept (R000-42), and the longest of them, in characters.
 const LINES: usize = 50;
@@ -44,7 +44,7 @@ pub async fn explain_failure(docker: &Docker, project: &str, service: &str) -> O
         service: service.to_owned(),
         state: container::in_words(&worst),
         container: worst.name,
-        lines: lines.iter().map(|line| harmless(line).chars().take(LONGEST_LINE).collect()).collect(),
+        lines: lines.iter().map(|line| shortened(&harmless(line), LONGEST_LINE)).collect(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::io;
 
 use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
 
-use crate::text::harmless;
+use crate::text::{harmless, shortened};
 
 /// Most characters of an answer, or of an error, that are shown.
 const SHOWN: usize = 200;
@@ -111,7 +111,7 @@ pub fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Returns text of others as one harmless line that is not too long.
 pub fn words_of(text: &(impl Display + ?Sized)) -> String {
-    harmless(&text.to_string()).chars().take(SHOWN).collect()
+    shortened(&harmless(&text.to_string()), SHOWN)
 }
 
 #[cfg(test)]

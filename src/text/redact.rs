@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::finder::Finder;
@@ -14,13 +15,20 @@ pub const REDACTED: &str = "***";
 /// Shortest value that is redacted, in characters; shorter ones are refused as secrets (DESIGN section 7).
 pub const SHORTEST_SECRET: usize = 4;
 
+/// Ends what was cut, and tells a reader so.
+pub const CUT: char = '…';
+
+/// How many cuts of a text are looked at, the last ones.
+const CUTS: usize = 16;
+
 /// How often a text is gone through anew, because what was left joined with `***` to a secret once more.
 const ROUNDS: usize = 8;
 
 /// Replaces every secret, in the forms in which one can leak: raw, base64 (also inside of other text, and wrapped),
 /// URL-encoded, escaped for JSON, shells, env files and HTML, and each line of one with several lines. Lines shorter
 /// than 4 characters are left alone: masking them would mask everything. A secret that a tool breaks over two lines
-/// is found only in base64; [`Redactor::redact_cut`] is for what we cut ourselves. Cheap to clone.
+/// is found only in base64. What [`shortened`](super::shortened) has cut ends with [`CUT`], and the beginning of a secret
+/// right before one goes, too. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Redactor(Option<Arc<Forms>>);
 
@@ -47,15 +55,16 @@ impl Redactor {
         Self(Some(Arc::new(Forms { finder: Finder::new(&all), all })))
     }
 
-    /// Returns the text with every secret replaced by [`REDACTED`]. Overlapping secrets become one.
+    /// Returns the text with every secret, and what is left of one before a [`CUT`], replaced by [`REDACTED`].
+    /// Overlapping secrets become one.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let Some(forms) = &self.0 else { return Cow::Borrowed(text) };
-        if !forms.finder.is_in(text) {
+        if !forms.is_in(text) {
             return Cow::Borrowed(text);
         }
         let mut clean = forms.replaced(text);
         for _ in 0..ROUNDS {
-            if !forms.finder.is_in(&clean) {
+            if !forms.is_in(&clean) {
                 return Cow::Owned(clean);
             }
             clean = forms.replaced(&clean);
@@ -66,17 +75,6 @@ impl Redactor {
     /// Returns every form that is looked for, for those who mask them in the same way. Tell them to nobody else.
     pub fn forms(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|forms| &forms.all).map(String::as_str)
-    }
-
-    /// As [`Redactor::redact`], for text that was cut at its end: the beginning of a secret there goes, too.
-    pub fn redact_cut(&self, text: &str) -> String {
-        let mut clean = self.redact(text).into_owned();
-        let torn = self.0.iter().flat_map(|forms| &forms.all).filter_map(|form| torn_end(&clean, form)).max();
-        if let Some(length) = torn {
-            clean.truncate(clean.len() - length);
-            clean.push_str(REDACTED);
-        }
-        clean
     }
 
     /// Redacts every string in a JSON value, keys excepted.
@@ -95,17 +93,39 @@ impl Redactor {
 }
 
 impl Forms {
-    fn replaced(&self, text: &str) -> String {
-        let mut clean = String::with_capacity(text.len());
-        let mut from = 0;
-        for found in self.finder.places(text) {
-            clean.push_str(&text[from..found.start]);
-            clean.push_str(REDACTED);
-            from = found.end;
-        }
-        clean.push_str(&text[from..]);
-        clean
+    fn is_in(&self, text: &str) -> bool {
+        self.finder.is_in(text) || self.torn(text).next().is_some()
     }
+
+    fn replaced(&self, text: &str) -> String {
+        let whole = without(text, self.finder.places(text));
+        // From the last cut to the first.
+        let torn: Vec<_> = self.torn(&whole).collect();
+        without(&whole, torn.into_iter().rev())
+    }
+
+    /// Places of the beginnings of secrets right before the last cuts, from the last to the first. A text that we cut has
+    /// few, at its end: thousands of them are somebody's, and cost nothing.
+    fn torn(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
+        text.rmatch_indices(CUT).take(CUTS).filter_map(|(at, _)| {
+            let length = self.all.iter().filter_map(|form| torn_end(&text[..at], form)).max()?;
+            Some(at - length..at)
+        })
+    }
+}
+
+/// Returns the text with [`REDACTED`] at these places, which are in order of their ends.
+fn without(text: &str, places: impl IntoIterator<Item = Range<usize>>) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut from = 0;
+    for place in places {
+        // A secret that has the mark of a cut in it reaches over two.
+        clean.push_str(&text[from..place.start.max(from)]);
+        clean.push_str(REDACTED);
+        from = place.end;
+    }
+    clean.push_str(&text[from..]);
+    clean
 }
 
 /// Length of the longest beginning of `form`, at least [`SHORTEST_SECRET`] characters, that `text` ends with.
@@ -185,9 +205,13 @@ mod tests {
     #[test]
     fn the_beginning_of_a_secret_at_a_cut_goes_too() {
         let redactor = Redactor::new(["correct-horse"]);
-        assert_eq!(redactor.redact_cut("the password is correct-h"), "the password is ***");
-        assert_eq!(redactor.redact_cut("that is cor"), "that is cor");
-        assert_eq!(redactor.redact_cut("all of correct-horse"), "all of ***");
+        let cut = |text: &str, longest| {
+            format!("said: {}; next", redactor.redact(&crate::text::shortened(text, longest)))
+        };
+        assert_eq!(cut("the password is correct-horse", 25), "said: the password is ***…; next");
+        assert_eq!(cut("that is correct-horse", 12), "said: that is cor…; next");
+        assert_eq!(cut("all of correct-horse", 20), "said: all of ***; next");
+        assert_eq!(redactor.redact("x corr…, correct…, and … correc"), "x ***…, ***…, and … correc");
     }
 
     #[test]
@@ -224,8 +248,9 @@ mod tests {
         #[test]
         fn a_secret_survives_no_cut(secret in "[a-zA-Z0-9]{8,20}", keep in 4usize..8, before in "[ .,]{0,9}") {
             let redactor = Redactor::new([secret.as_str()]);
-            let cut = format!("{before}{}", &secret[..keep]);
-            prop_assert_eq!(redactor.redact_cut(&cut), format!("{before}{REDACTED}"));
+            let cut = format!("{before}{}{CUT}", &secret[..keep]);
+            let clean = redactor.redact(&cut).into_owned();
+            prop_assert_eq!(clean, format!("{before}{REDACTED}{CUT}"));
         }
     }
 }

@@ -8,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use crate::text::harmless;
+use crate::text::{harmless, shortened};
 
 /// First wait between two attempts; it doubles, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -142,7 +142,7 @@ where
 
 /// Slack says `ok`, and nothing else, when it has taken a message.
 fn judged(answer: Answer) -> Result<(), Unsent> {
-    let words: String = harmless(answer.body.trim()).chars().take(SHOWN).collect();
+    let words: String = shortened(&harmless(answer.body.trim()), SHOWN);
     let status = answer.status;
     match status {
         200..=299 if words == "ok" => Ok(()),
