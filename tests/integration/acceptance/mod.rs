@@ -3,6 +3,7 @@
 
 mod deploying;
 mod environments;
+mod log_files;
 mod looking;
 mod operating;
 mod recording;
