@@ -9,6 +9,7 @@ mod health;
 mod process;
 mod reads;
 mod reports;
+mod restart;
 mod rollback;
 mod support;
 mod tokens;

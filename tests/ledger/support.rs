@@ -43,6 +43,8 @@ pub(crate) struct Database(Arc<Place>);
 
 enum Place {
     File(TempDir),
+    /// One that somebody else takes away.
+    Given(String),
     /// Name, and the connection that made it.
     Postgres {
         name: String,
@@ -76,8 +78,13 @@ impl Database {
         Some(Self(Arc::new(Place::Postgres { name, server })))
     }
 
+    pub(crate) fn at(url: String) -> Self {
+        Self(Arc::new(Place::Given(url)))
+    }
+
     pub(crate) fn address(&self) -> String {
         match &*self.0 {
+            Place::Given(url) => url.clone(),
             Place::File(directory) => directory.path().join("ledger.db").display().to_string(),
             Place::Postgres { name, server } => format!("{server}/{name}"),
         }

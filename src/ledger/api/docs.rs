@@ -65,11 +65,11 @@ fn bound(schema: &mut Value) {
         Value::Object(members) => {
             let most = match members.get("format").and_then(Value::as_str) {
                 Some("uint32") => Some(u64::from(u32::MAX)),
-                Some("uint64") => Some(9_007_199_254_740_991),
+                Some("uint64") => Some(u64::MAX),
                 _ => None,
             };
             if let Some(most) = most {
-                members.insert("maximum".to_owned(), most.into());
+                members.entry("maximum").or_insert(most.into());
             }
             members.values_mut().for_each(bound);
         }
