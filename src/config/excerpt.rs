@@ -4,7 +4,7 @@
 //! secret is masked, and so is what looks like a secret by itself; where it is not clear, it is masked.
 
 use super::interpolate::is_reference;
-use super::secret_names::looks_secret;
+use super::secret_names::{TOKENS, looks_secret};
 use super::yaml::Place;
 use crate::text::{REDACTED, harmless, password_in};
 
@@ -12,24 +12,8 @@ use crate::text::{REDACTED, harmless, password_in};
 const WIDEST: usize = 100;
 /// Characters that stay before a place in a line that is too wide.
 const BEFORE: usize = 40;
-/// How tokens of well-known services begin.
-const TOKENS: [&str; 15] = [
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "ghr_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "sk-",
-    "sk_live_",
-    "rk_live_",
-    "AKIA",
-    "eyJ",
-    "-----BEGIN",
-];
+/// How more of them begin than [`TOKENS`]: here a word too many that is masked does no harm.
+const MORE_TOKENS: [&str; 4] = ["sk-", "AKIA", "eyJ", "-----BEGIN"];
 /// Shortest run of letters and digits that is taken for a key.
 const LONG_RUN: usize = 32;
 
@@ -86,8 +70,9 @@ pub(super) fn value_looks_secret(value: &str) -> bool {
     // Fingerprints and public keys are as long as secrets, and none.
     let is_public = ["SHA256:", "sha256:", "ssh-", "ecdsa-"].iter().any(|start| value.contains(start));
     let mut words = value.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '=' | ':'));
-    let is_token =
-        |word: &str| TOKENS.iter().any(|start| word.starts_with(start) && word.len() > start.len() + 8);
+    let is_token = |word: &str| {
+        TOKENS.iter().chain(&MORE_TOKENS).any(|start| word.starts_with(start) && word.len() > start.len() + 8)
+    };
     let mut assigned = value.match_indices(['=', ':']).map(|(at, _)| &value[..at]);
     let is_assigned = |before: &str| {
         let name = before.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))).next();

@@ -59,7 +59,7 @@ const NO_VALUES: [&str; 9] =
     ["true", "false", "none", "null", "unset", "dummy", "placeholder", "redacted", "disabled"];
 
 /// How tokens of GitHub, GitLab, Slack and Stripe begin, as far as nothing else begins so.
-const TOKENS: [&str; 11] = [
+pub(super) const TOKENS: [&str; 11] = [
     "ghp_",
     "gho_",
     "ghs_",
