@@ -51,6 +51,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what makes an error of why a column cannot be read or written: for `map_err`.
+    pub(super) fn of_column<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        column: usize,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Row { column, source: source.into() }
+    }
+
     /// Returns whether the whole transaction may be tried again: it lost to another one, and left nothing.
     pub fn is_worth_repeating(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else { return false };

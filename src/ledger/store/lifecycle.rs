@@ -243,8 +243,7 @@ impl Store {
         on_conflict: OnConflict,
     ) -> Result<Deployment, LifecycleError> {
         let mut transaction = self.begin_turn(on_conflict).await?;
-        let entity_id =
-            entity.parse().map_err(|source| StoreError::Row { column: 2, source: Box::new(source) })?;
+        let entity_id = entity.parse().map_err(StoreError::of_column(2))?;
         take_turn(&mut transaction, entity_id, Deleted::IsFine).await?;
         // Read again: before the turn was taken it may have been another one's.
         let current = find(&mut transaction, order.deployment).await?;
@@ -370,8 +369,7 @@ fn make(order: &Create, entity: &Entity, at: i64) -> Result<Deployment, StoreErr
     let parameters = order.parameters.as_ref().unwrap_or(&entity.parameters).clone();
     // It is asked of the status that it is about to have; what does not pass has failed (C19).
     let validation = validation::after(Active, config.text());
-    let results =
-        Json::of(&validation).map_err(|source| StoreError::Row { column: 19, source: Box::new(source) })?;
+    let results = Json::of(&validation).map_err(StoreError::of_column(19))?;
     Ok(Deployment {
         id: 0,
         deployment_id: Uuid::new_v4().to_string(),
@@ -388,8 +386,7 @@ fn make(order: &Create, entity: &Entity, at: i64) -> Result<Deployment, StoreErr
         rolled_back_by: None,
         rollback_reason: None,
         previous_deployment_id: None,
-        health_checks: Json::of(&[(); 0])
-            .map_err(|source| StoreError::Row { column: 15, source: Box::new(source) })?,
+        health_checks: Json::of(&[(); 0]).map_err(StoreError::of_column(15))?,
         last_health_check: None,
         error_logs: (!validation.passed).then(|| validation.errors.join("\n")),
         deployment_duration_seconds: Some(i64::try_from(order.began.elapsed().as_secs()).unwrap_or(i64::MAX)),

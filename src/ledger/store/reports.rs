@@ -97,10 +97,7 @@ impl Store {
         {
             return Ok(Kept { is_first: false, is_applied: false, sequence, deployment: deployment.clone() });
         }
-        let entity_id = entity
-            .entity_id
-            .parse()
-            .map_err(|source| StoreError::Row { column: 0, source: Box::new(source) })?;
+        let entity_id = entity.entity_id.parse().map_err(StoreError::of_column(0))?;
         let mut changes = Changes::new(entity_id, at);
         let turn = Turn { report, entity: &entity, at };
         let deployment = turn.apply(&mut transaction, &mut changes, id, before.clone()).await?;
@@ -127,8 +124,7 @@ impl Store {
         let text = "SELECT sequence, body, created_at, updated_at FROM reports WHERE report_id = $1";
         let row = sqlx::query(text).bind(id.to_string()).fetch_optional(self.read()).await?;
         let (Some(row), Some(deployment)) = (row, self.deployment(id).await?) else { return Ok(None) };
-        let body = Json::new(get(&row, 1)?)
-            .map_err(|source| StoreError::Row { column: 1, source: Box::new(source) })?;
+        let body = Json::new(get(&row, 1)?).map_err(StoreError::of_column(1))?;
         Ok(Some(KeptReport {
             sequence: get(&row, 0)?,
             body,
@@ -311,7 +307,7 @@ impl Turn<'_> {
             changes.step((old, &new.environment), (Some(Active), Inactive), by, None);
             return Ok(());
         };
-        let id = old.parse().map_err(|source| StoreError::Row { column: 0, source: Box::new(source) })?;
+        let id = old.parse().map_err(StoreError::of_column(0))?;
         let Some(mut old) = find(transaction, id).await? else { return Ok(()) };
         old.rolled_back_at = Some(self.at);
         old.rolled_back_by = Some(by.to_owned());
@@ -357,7 +353,7 @@ fn rolled_back_data(deployment: &Deployment) -> Value {
 }
 
 fn json_of(value: &impl serde::Serialize) -> Result<Json, StoreError> {
-    Json::of(value).map_err(|source| StoreError::Row { column: 0, source: Box::new(source) })
+    Json::of(value).map_err(StoreError::of_column(0))
 }
 
 /// PostgreSQL's text has no NUL, and lines of a log may.

@@ -144,11 +144,11 @@ where
 {
     fn maybe_text(&self, column: usize) -> Result<Option<String>, StoreError> {
         // The columns are those of this program's own schema: decoding finds what is wrong with one.
-        self.try_get_unchecked(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+        self.try_get_unchecked(column).map_err(StoreError::of_column(column))
     }
 
     fn maybe_number(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        self.try_get_unchecked(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+        self.try_get_unchecked(column).map_err(StoreError::of_column(column))
     }
 }
 
@@ -267,21 +267,21 @@ pub(super) fn get<'r, T: Decode<'r, Any> + Type<Any>>(
     row: &'r AnyRow,
     column: usize,
 ) -> Result<T, StoreError> {
-    row.try_get(column).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    row.try_get(column).map_err(StoreError::of_column(column))
 }
 
 fn json(row: &dyn Columns, column: usize) -> Result<Json, StoreError> {
-    Json::new(row.text(column)?).map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    Json::new(row.text(column)?).map_err(StoreError::of_column(column))
 }
 
 fn maybe_json(row: &dyn Columns, column: usize) -> Result<Option<Json>, StoreError> {
     let text = row.maybe_text(column)?;
-    text.map(Json::new).transpose().map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    text.map(Json::new).transpose().map_err(StoreError::of_column(column))
 }
 
 pub(super) fn status(row: &dyn Columns, column: usize) -> Result<DeploymentStatus, StoreError> {
     let word = row.text(column)?;
-    word.parse().map_err(|source| StoreError::Row { column, source: Box::new(source) })
+    word.parse().map_err(StoreError::of_column(column))
 }
 
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
