@@ -16,6 +16,12 @@ use super::{AppName, CheckResult, DeploymentId, EnvironmentName, FailureReport, 
 
 /// Version of the format of a [`Report`]; every report says it.
 pub const REPORT_SCHEMA: u32 = 1;
+/// Most lines that one report may carry.
+pub const REPORT_LINES: usize = 500;
+/// Highest number of a line: what a deployment says beyond it stays in the job's own log.
+pub const LAST_LINE: u32 = 100_000;
+/// Longest text of a line, in characters.
+pub const LINE_LENGTH: usize = 4096;
 
 /// Where a deployment stands (R004-09).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -145,6 +151,11 @@ pub struct Report {
     /// Why and where it went back, when it did.
     #[serde(default)]
     pub rollback: Option<ReportRollback>,
+    /// Lines of the log since those of the reports before, in order. The ledger keeps each number once, so that sending
+    /// a line again is harmless.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = REPORT_LINES))]
+    pub lines: Vec<ReportLine>,
 }
 
 fn ci() -> String {
@@ -221,6 +232,23 @@ pub struct ReportStage {
     /// Why it was skipped or failed.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// One line of a deployment's log, without secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportLine {
+    /// Its place in the log, from 1.
+    #[schemars(range(min = 1, max = LAST_LINE))]
+    pub number: u32,
+    /// When it was said; UTC.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// The stage that it was said in.
+    #[serde(default)]
+    pub stage: Option<Stage>,
+    /// What it says.
+    #[schemars(length(max = LINE_LENGTH))]
+    pub text: String,
 }
 
 /// A way back: one that was asked for, or one that followed a failure.

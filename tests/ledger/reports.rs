@@ -60,6 +60,31 @@ on_both! {
         assert_eq!(server.get("/api/v1/events").await.expect(200)["events"].as_array().unwrap().len(), 2);
     }
 
+    async fn lines_of_the_log_are_kept_once_and_read_in_order(server: &Server) {
+        let id = nobody();
+        let line = |number: u32, text: &str| json!({"number": number, "at": "2026-01-01T00:00:01Z", "stage": "pulling", "text": text});
+        put(server, &id, &with(report(1, "deploying"), json!({"lines": [line(1, "pulling"), line(2, "no\u{0}te <b>")]}))).await.expect(201);
+        put(server, &id, &with(report(2, "deploying"), json!({"lines": [line(2, "again"), line(3, "done")]}))).await.expect(200);
+        let path = format!("/api/v1/deployments/{id}/lines");
+        let shown = server.get(&path).await.expect(200);
+        let texts: Vec<&str> = shown["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+        assert_eq!((texts, &shown["last"]), (vec!["pulling", "no\u{fffd}te <b>", "done"], &json!(3)));
+        assert_eq!((&shown["lines"][0]["at"], &shown["lines"][0]["stage"]), (&json!("2026-01-01T00:00:01.000000Z"), &json!("pulling")));
+        let rest = server.get(&format!("{path}?after=2&limit=1")).await.expect(200);
+        assert_eq!((rest["lines"].as_array().unwrap().len(), &rest["lines"][0]["number"]), (1, &json!(3)));
+        assert_eq!(server.get(&format!("{path}?after=3")).await.expect(200), json!({"lines": [], "last": 3}));
+        assert_eq!(server.get(&format!("/api/v1/deployments/{}/lines", nobody())).await.status, 404);
+        assert_eq!(server.get(&format!("{path}?after=-1")).await.status, 422);
+        let many: Vec<Value> = (1..=500).map(|number| line(number + 3, "x")).collect();
+        put(server, &id, &with(report(3, "deploying"), json!({"lines": many}))).await.expect(200);
+        assert_eq!(server.get(&format!("{path}?after=3&limit=1000")).await.expect(200)["last"], 503);
+        let wrong = [json!([line(0, "x")]), json!([line(100_001, "x")]), json!([line(9, &"x".repeat(4097))]), json!(vec![line(9, "x"); 501])];
+        for lines in wrong {
+            let answer = put(server, &id, &with(report(9, "deploying"), json!({"lines": lines}))).await;
+            assert_eq!((answer.status, &answer.json()["detail"][0]["loc"][1]), (422, &json!("lines")), "{}", answer.text);
+        }
+    }
+
     async fn failures_and_rollbacks_leave_what_ran_before(server: &Server) {
         let [first, failed, back] = [nobody(), nobody(), nobody()];
         put(server, &first, &report(1, "active")).await.expect(201);

@@ -9,6 +9,7 @@ mod events;
 pub mod extract;
 pub mod fields;
 mod health;
+mod lines;
 mod reports;
 
 use axum::Router;
@@ -65,6 +66,7 @@ fn api() -> OpenApiRouter<Shared> {
         .routes(routes!(deployments::of_entity))
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(deployments::one))
+        .routes(routes!(lines::list))
         .routes(routes!(deployments::roll_back))
         .routes(routes!(deployments::of_entity_too))
         .routes(routes!(reports::one, reports::put))

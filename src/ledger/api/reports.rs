@@ -12,7 +12,7 @@ use super::extract::{Body, Id};
 use super::fields::uuid_of_path;
 use crate::ledger::Shared;
 use crate::ledger::store::{Deployment, Json, ReportError, time_text};
-use crate::model::lifecycle::{REPORT_SCHEMA, Report};
+use crate::model::lifecycle::{LAST_LINE, LINE_LENGTH, REPORT_LINES, REPORT_SCHEMA, Report, ReportLine};
 
 /// Longest `error_logs`, in bytes; what is longer is refused, not cut.
 const LOGS: usize = 64 * 1024;
@@ -138,7 +138,24 @@ fn read(body: &[u8]) -> Result<Report, ApiError> {
     if report.error_logs.as_ref().is_some_and(|logs| logs.len() > LOGS) {
         return Err(wrong(Some("error_logs"), format!("String should have at most {LOGS} bytes")));
     }
+    check_lines(&report.lines)?;
     Ok(report)
+}
+
+fn check_lines(lines: &[ReportLine]) -> Result<(), ApiError> {
+    if lines.len() > REPORT_LINES {
+        return Err(wrong(Some("lines"), format!("List should have at most {REPORT_LINES} items")));
+    }
+    for line in lines {
+        if !(1..=LAST_LINE).contains(&line.number) {
+            return Err(wrong(Some("lines"), format!("The number of a line should be 1 to {LAST_LINE}")));
+        }
+        if line.text.chars().count() > LINE_LENGTH {
+            let text = format!("Line {} should have at most {LINE_LENGTH} characters", line.number);
+            return Err(wrong(Some("lines"), text));
+        }
+    }
+    Ok(())
 }
 
 fn wrong(name: Option<&str>, msg: String) -> ApiError {

@@ -8,6 +8,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use uuid::Uuid;
 
 use super::lifecycle::{find, insert, mark_deployed, supersede, take_back};
+use super::lines::keep_lines;
 use super::rows::{ENTITY, entity, get};
 use super::{Changes, Deployment, Entity, Json, Store, StoreError, Told, now};
 use crate::model::lifecycle::DeploymentStatus::{
@@ -102,6 +103,7 @@ impl Store {
         let turn = Turn { report, entity: &entity, at };
         let deployment = turn.apply(&mut transaction, &mut changes, id, before.clone()).await?;
         keep(&mut transaction, id, &turn, body).await?;
+        keep_lines(&mut transaction, &deployment.deployment_id, &report.lines).await?;
         changes.write(&mut transaction).await?;
         self.commit(transaction).await?;
         tracing::info!(
