@@ -4,7 +4,9 @@
 //! entity's turn, and tells what it did through [`Changes`]: history, counters and events for others are written by
 //! the same commit. Does not know HTTP.
 
+mod applying;
 mod change;
+mod create;
 mod deployments;
 mod entities;
 mod error;
@@ -16,10 +18,14 @@ mod migrate;
 mod open;
 mod outbox;
 mod reader;
+mod records;
 mod reports;
+mod roll_back;
 mod rows;
 mod together;
 mod tokens;
+mod told;
+mod turns;
 
 use std::sync::Arc;
 
@@ -27,16 +33,19 @@ use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::Notify;
 
 pub use change::{Changes, Told};
+pub use create::Create;
 pub use deployments::{DeploymentFilter, DeploymentPage};
 pub use entities::{EntityFilter, EntityPage};
 pub use error::StoreError;
-pub use lifecycle::{Create, LifecycleError, OnConflict, Refused, Rollback};
+pub use lifecycle::{LifecycleError, Refused};
 pub use lines::KeptLine;
 pub use measures::{MEASURED_DAYS, Measures};
 pub use outbox::OutboxEvent;
 pub use reports::{Kept, KeptReport, ReportError};
+pub use roll_back::Rollback;
 pub use rows::{Deployment, Entity, Json, time_text};
 pub use tokens::KeptToken;
+pub use turns::OnConflict;
 
 /// Which database it is; they differ in how they begin, and in how they are set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +65,7 @@ pub struct Store {
     lookups: lookups::Lookups,
     write: AnyPool,
     kind: Kind,
-    turns: lifecycle::Turns,
+    turns: turns::Turns,
     written: Arc<Notify>,
 }
 

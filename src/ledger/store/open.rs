@@ -13,10 +13,10 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions, Connection, Database, Executor};
 use tokio::sync::Notify;
 
-use super::lifecycle::Turns;
 use super::lookups::Lookups;
 use super::migrate::migrate;
 use super::reader::Reader;
+use super::turns::Turns;
 use super::{Kind, Store, StoreError};
 
 /// How long a request waits for a connection before it is told that the database does not answer.

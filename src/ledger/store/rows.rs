@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
 use sqlx::{Any, ColumnIndex, Database, Decode, Row, Type};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::StoreError;
 use crate::model::lifecycle::DeploymentStatus;
@@ -110,6 +111,41 @@ pub struct Deployment {
     #[serde(serialize_with = "time")]
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: i64,
+}
+
+impl Deployment {
+    /// Returns the record of one that is under way in a place (entity and environment), with nothing to tell of it yet.
+    pub(super) fn begun(
+        id: Uuid,
+        (entity, environment): (&str, &str),
+        config: Json,
+        at: i64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: 0,
+            deployment_id: id.to_string(),
+            entity_id: entity.to_owned(),
+            version: String::new(),
+            environment: environment.to_owned(),
+            config_snapshot: config,
+            parameters_snapshot: None,
+            status: DeploymentStatus::Deploying,
+            deployed_at: at,
+            deployed_by: String::new(),
+            deployment_method: None,
+            rolled_back_at: None,
+            rolled_back_by: None,
+            rollback_reason: None,
+            previous_deployment_id: None,
+            health_checks: Json::of(&[(); 0]).map_err(StoreError::of_column(15))?,
+            last_health_check: None,
+            error_logs: None,
+            deployment_duration_seconds: None,
+            validation_results: None,
+            created_at: at,
+            updated_at: at,
+        })
+    }
 }
 
 /// Columns of a [`Deployment`], in the order of [`deployment`].
