@@ -7,7 +7,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::{ApiError, ErrorBody, ProblemsBody, json_answer};
+use super::answers::{Failure, NoDeployment, NoEntity, WrongBody, WrongId, WrongIdOrBody, WrongQuery};
+use super::error::{ApiError, ErrorBody, json_answer};
 use super::extract::{Body, Id};
 use super::fields::{Fields, Query, uuid_of_path};
 use crate::ledger::Shared;
@@ -103,8 +104,8 @@ pub(super) fn paging(query: &mut Query) -> (i64, i64) {
     ("status" = Option<String>, Query, description = "Filter by status"),
 ), responses(
     (status = 200, description = "A page", body = DeploymentList),
-    (status = 422, description = "A parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongQuery,
+    Failure,
 ))]
 pub(super) async fn list(
     State(ledger): State<Shared>,
@@ -125,9 +126,9 @@ pub(super) async fn list(
     ("status" = Option<String>, Query, description = "Filter by status"),
 ), responses(
     (status = 200, description = "A page", body = DeploymentList),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "A parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongQuery,
+    Failure,
 ))]
 pub(super) async fn of_entity(
     State(ledger): State<Shared>,
@@ -150,9 +151,9 @@ pub(super) async fn of_entity(
     ("status" = Option<String>, Query, description = "Filter by status"),
 ), responses(
     (status = 200, description = "A page", body = DeploymentList),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "A parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongQuery,
+    Failure,
 ))]
 pub(super) async fn of_entity_too(
     ledger: State<Shared>,
@@ -182,9 +183,9 @@ fn answer_page(found: DeploymentPage, page: i64, page_size: i64) -> Response {
     ("deployment_id" = String, Path, format = Uuid),
 ), responses(
     (status = 200, description = "The deployment", body = Deployment),
-    (status = 404, description = "No such deployment", body = ErrorBody),
-    (status = 422, description = "The id is no UUID", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoDeployment,
+    WrongId,
+    Failure,
 ))]
 pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Response, ApiError> {
     let id = uuid_of_path("deployment_id", &id)?;
@@ -198,10 +199,10 @@ pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Resp
 #[utoipa::path(post, path = "/deployments", tag = "Deployments", request_body = DeploymentCreate, responses(
     (status = 201, description = "It is deployed", body = Deployment),
     (status = 400, description = "Something stands against it", body = ErrorBody),
-    (status = 404, description = "No such entity", body = ErrorBody),
+    NoEntity,
     (status = 409, description = "Another change is under way", body = ErrorBody),
-    (status = 422, description = "The body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongBody,
+    Failure,
 ))]
 pub(super) async fn create(State(ledger): State<Shared>, Body(body): Body) -> Result<Response, ApiError> {
     let began = Instant::now();
@@ -234,10 +235,10 @@ fn is_empty(object: &str) -> bool {
 ), request_body = RollbackRequest, responses(
     (status = 200, description = "The deployment that was rolled back", body = Deployment),
     (status = 400, description = "Nothing to go back to", body = ErrorBody),
-    (status = 404, description = "No such deployment", body = ErrorBody),
+    NoDeployment,
     (status = 409, description = "It is not active, or another change is under way", body = ErrorBody),
-    (status = 422, description = "The id or the body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongIdOrBody,
+    Failure,
 ))]
 pub(super) async fn roll_back(
     State(ledger): State<Shared>,

@@ -7,8 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::answers::{Failure, NoEntity, WrongBody, WrongId, WrongIdOrBody, WrongQuery};
 use super::deployments::{Paging, paging};
-use super::error::{ApiError, ErrorBody, ProblemsBody, json_answer};
+use super::error::{ApiError, json_answer};
 use super::extract::{Body, Id};
 use super::fields::{Fields, Query, uuid_of_path};
 use crate::ledger::Shared;
@@ -19,70 +20,66 @@ const HEALTHS: [&str; 4] = ["healthy", "degraded", "unhealthy", "unknown"];
 /// Longest description, in characters.
 const DESCRIPTION: usize = 65536;
 
-/// A new entity.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of a body in the OpenAPI document; `Fields` reads it")]
-pub(super) struct EntityCreate {
-    /// Its name.
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
-    name: String,
-    /// What it is, such as `strategy`.
-    #[schema(rename = "type", min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
-    r#type: String,
-    /// Its version; one without cannot be deployed.
-    #[schema(max_length = 255, pattern = r"^[^\u0000]*$")]
-    version: Option<String>,
-    /// What it is for.
-    #[schema(max_length = 65536, pattern = r"^[^\u0000]*$")]
-    description: Option<String>,
-    /// Configuration that it is deployed with.
-    #[schema(value_type = Option<Object>)]
-    config: Option<()>,
-    /// Parameters that it is deployed with.
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<()>,
-    /// Ids or names of entities that must be active in an environment before this one is deployed there.
-    #[schema(schema_with = dependencies, required = false)]
-    dependencies: Option<Vec<String>>,
-    /// `registered` by default; registered, validated, deployed and active can be deployed.
-    #[schema(min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
-    status: Option<String>,
-    /// `unknown` by default; what is unhealthy is not deployed.
-    #[schema(schema_with = health, required = false)]
-    health_status: Option<String>,
+/// The form of a body that says what an entity is; creation and change differ in what must be there, and in what is said.
+macro_rules! form {
+    (
+        $(#[$about:meta])* $form:ident { required: $required:ty, kind: $kind:tt, version: $version:tt, status: $status:tt, health: $health:tt }
+    ) => {
+        $(#[$about])*
+        #[derive(ToSchema)]
+        #[expect(dead_code, reason = "the form of a body in the OpenAPI document; `Fields` reads it")]
+        pub(super) struct $form {
+            /// Its name.
+            #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
+            name: $required,
+            #[doc = $kind]
+            #[schema(rename = "type", min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
+            r#type: $required,
+            #[doc = $version]
+            #[schema(max_length = 255, pattern = r"^[^\u0000]*$")]
+            version: Option<String>,
+            /// What it is for.
+            #[schema(max_length = 65536, pattern = r"^[^\u0000]*$")]
+            description: Option<String>,
+            /// Configuration that it is deployed with.
+            #[schema(value_type = Option<Object>)]
+            config: Option<()>,
+            /// Parameters that it is deployed with.
+            #[schema(value_type = Option<Object>)]
+            parameters: Option<()>,
+            /// Ids or names of entities that must be active in an environment before this one is deployed there.
+            #[schema(schema_with = dependencies, required = false)]
+            dependencies: Option<Vec<String>>,
+            #[doc = $status]
+            #[schema(min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
+            status: Option<String>,
+            #[doc = $health]
+            #[schema(schema_with = health, required = false)]
+            health_status: Option<String>,
+        }
+    };
 }
 
-/// Changes of an entity; what is absent or null stays.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of a body in the OpenAPI document; `Fields` reads it")]
-pub(super) struct EntityUpdate {
-    /// Its name.
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
-    /// What it is.
-    #[schema(rename = "type", min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
-    r#type: Option<String>,
-    /// Its version.
-    #[schema(max_length = 255, pattern = r"^[^\u0000]*$")]
-    version: Option<String>,
-    /// What it is for.
-    #[schema(max_length = 65536, pattern = r"^[^\u0000]*$")]
-    description: Option<String>,
-    /// Configuration that it is deployed with.
-    #[schema(value_type = Option<Object>)]
-    config: Option<()>,
-    /// Parameters that it is deployed with.
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<()>,
-    /// Ids or names of entities that must be active in an environment before this one is deployed there.
-    #[schema(schema_with = dependencies, required = false)]
-    dependencies: Option<Vec<String>>,
-    /// Whether it can be deployed.
-    #[schema(min_length = 1, max_length = 50, pattern = r"^[^\u0000]*$")]
-    status: Option<String>,
-    /// Its health; what is unhealthy is not deployed.
-    #[schema(schema_with = health, required = false)]
-    health_status: Option<String>,
+form! {
+    /// A new entity.
+    EntityCreate {
+        required: String,
+        kind: "What it is, such as `strategy`.",
+        version: "Its version; one without cannot be deployed.",
+        status: "`registered` by default; registered, validated, deployed and active can be deployed.",
+        health: "`unknown` by default; what is unhealthy is not deployed."
+    }
+}
+
+form! {
+    /// Changes of an entity; what is absent or null stays.
+    EntityUpdate {
+        required: Option<String>,
+        kind: "What it is.",
+        version: "Its version.",
+        status: "Whether it can be deployed.",
+        health: "Its health; what is unhealthy is not deployed."
+    }
 }
 
 fn health() -> utoipa::openapi::schema::Object {
@@ -127,8 +124,8 @@ pub(super) struct EntityList {
     ("health_status" = Option<String>, Query, description = "Filter by health"),
 ), responses(
     (status = 200, description = "A page", body = EntityList),
-    (status = 422, description = "A parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongQuery,
+    Failure,
 ))]
 pub(super) async fn list(
     State(ledger): State<Shared>,
@@ -154,9 +151,9 @@ pub(super) async fn list(
     ("entity_id" = String, Path, format = Uuid),
 ), responses(
     (status = 200, description = "The entity", body = Entity),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "The id is no UUID", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongId,
+    Failure,
 ))]
 pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Response, ApiError> {
     let id = uuid_of_path("entity_id", &id)?;
@@ -169,8 +166,8 @@ pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Resp
 /// Registers an entity.
 #[utoipa::path(post, path = "/entities", tag = "Entities", request_body = EntityCreate, responses(
     (status = 201, description = "It is registered", body = Entity),
-    (status = 422, description = "The body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongBody,
+    Failure,
 ))]
 pub(super) async fn create(State(ledger): State<Shared>, Body(body): Body) -> Result<Response, ApiError> {
     let mut fields = Fields::of_body(&body)?;
@@ -206,9 +203,9 @@ pub(super) async fn create(State(ledger): State<Shared>, Body(body): Body) -> Re
     ("entity_id" = String, Path, format = Uuid),
 ), request_body = EntityUpdate, responses(
     (status = 200, description = "The entity as it is now", body = Entity),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "The id or the body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongIdOrBody,
+    Failure,
 ))]
 pub(super) async fn change(
     State(ledger): State<Shared>,
@@ -236,9 +233,9 @@ pub(super) async fn change(
     ("entity_id" = String, Path, format = Uuid),
 ), request_body = EntityUpdate, responses(
     (status = 200, description = "The entity as it is now", body = Entity),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "The id or the body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongIdOrBody,
+    Failure,
 ))]
 pub(super) async fn change_too(ledger: State<Shared>, id: Id, body: Body) -> Result<Response, ApiError> {
     change(ledger, id, body).await
@@ -249,9 +246,9 @@ pub(super) async fn change_too(ledger: State<Shared>, id: Id, body: Body) -> Res
     ("entity_id" = String, Path, format = Uuid),
 ), responses(
     (status = 204, description = "It is deleted"),
-    (status = 404, description = "No such entity", body = ErrorBody),
-    (status = 422, description = "The id is no UUID", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoEntity,
+    WrongId,
+    Failure,
 ))]
 pub(super) async fn delete(State(ledger): State<Shared>, Id(id): Id) -> Result<Response, ApiError> {
     let id = uuid_of_path("entity_id", &id)?;

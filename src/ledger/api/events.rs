@@ -14,7 +14,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody, ProblemsBody, json_answer};
+use super::answers::{Failure, WrongQuery};
+use super::error::{ApiError, json_answer};
 use super::fields::Query;
 use crate::ledger::Shared;
 use crate::ledger::store::{Json, OutboxEvent};
@@ -51,8 +52,8 @@ pub(super) struct EventShown {
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 by default"),
 ), responses(
     (status = 200, description = "Events", body = EventList),
-    (status = 422, description = "A parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongQuery,
+    Failure,
 ))]
 pub(super) async fn list(
     State(ledger): State<Shared>,

@@ -6,7 +6,8 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody, ProblemsBody, json_answer};
+use super::answers::{Failure, NoDeployment, WrongIdOrQuery};
+use super::error::{ApiError, json_answer};
 use super::extract::Id;
 use super::fields::{Query, uuid_of_path};
 use crate::ledger::Shared;
@@ -43,9 +44,9 @@ pub(super) struct LineShown {
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "At most so many; 500 by default"),
 ), responses(
     (status = 200, description = "Lines", body = LineList),
-    (status = 404, description = "No such deployment", body = ErrorBody),
-    (status = 422, description = "The id or a parameter is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    NoDeployment,
+    WrongIdOrQuery,
+    Failure,
 ))]
 pub(super) async fn list(
     State(ledger): State<Shared>,

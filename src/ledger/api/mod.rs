@@ -1,5 +1,6 @@
 //! The REST API of document 004, its OpenAPI document, and the health endpoints.
 
+mod answers;
 mod around;
 mod deployments;
 mod docs;
@@ -30,11 +31,14 @@ use error::ApiError;
 pub const BASE: &str = "/api/v1";
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "ffe-ledger",
-    description = "Entities, their deployments, and what became of them.",
-    license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
-))]
+#[openapi(
+    info(
+        title = "ffe-ledger",
+        description = "Entities, their deployments, and what became of them.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    components(schemas(error::ErrorBody, error::ProblemsBody))
+)]
 struct Document;
 
 /// Returns everything that the service answers.

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody, Problem, ProblemsBody, json_answer};
+use super::answers::{Failure, WrongId, WrongIdOrBody};
+use super::error::{ApiError, ErrorBody, Problem, json_answer};
 use super::extract::{Body, Id};
 use super::fields::uuid_of_path;
 use crate::ledger::Shared;
@@ -67,8 +68,8 @@ pub(super) struct ReportShown {
     (status = 200, description = "It is kept, or was known", body = ReportKept),
     (status = 201, description = "It is the first of its deployment", body = ReportKept),
     (status = 409, description = "The id is another deployment's", body = ErrorBody),
-    (status = 422, description = "The id or the body is wrong", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongIdOrBody,
+    Failure,
 ))]
 pub(super) async fn put(
     State(ledger): State<Shared>,
@@ -101,8 +102,8 @@ pub(super) async fn put(
 ), responses(
     (status = 200, description = "The report", body = ReportShown),
     (status = 404, description = "No such report", body = ErrorBody),
-    (status = 422, description = "The id is no UUID", body = ProblemsBody),
-    (status = "default", description = "Any other failure", body = ErrorBody),
+    WrongId,
+    Failure,
 ))]
 pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Response, ApiError> {
     let id = uuid_of_path("report_id", &id)?;
