@@ -221,7 +221,7 @@ fn shard_of(entity: Uuid) -> String {
 }
 
 /// Returns a statement with this many rows of this many values.
-fn rows_of(head: &str, columns: usize, rows: usize) -> String {
+pub(super) fn rows_of(head: &str, columns: usize, rows: usize) -> String {
     let mut text = String::with_capacity(head.len() + rows * (columns * 5 + 4));
     text.push_str(head);
     for row in 0..rows {

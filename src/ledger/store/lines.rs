@@ -1,10 +1,10 @@
 //! The log of each deployment, as its job reports it.
 
-use std::fmt::Write as _;
+use sqlx::{Any, Transaction};
 
-use sqlx::{Any, AssertSqlSafe, Transaction};
-
+use super::change::rows_of;
 use super::rows::get;
+use super::together::Together;
 use super::{Store, StoreError};
 use crate::model::lifecycle::ReportLine;
 
@@ -57,27 +57,26 @@ pub(super) async fn keep_lines(
     lines: &[ReportLine],
 ) -> Result<(), StoreError> {
     for lines in lines.chunks(AT_ONCE) {
-        let mut text =
-            String::from("INSERT INTO deployment_lines (deployment_id, number, at, stage, text) VALUES ");
-        for index in 0..lines.len() {
-            let first = index * 5 + 1;
-            let comma = if index == 0 { "" } else { ", " };
-            let [second, third, fourth, fifth] = [first + 1, first + 2, first + 3, first + 4];
-            // Writing to a String does not fail.
-            let _ = write!(text, "{comma}(${first}, ${second}, ${third}, ${fourth}, ${fifth})");
-        }
+        let mut text = rows_of(
+            "INSERT INTO deployment_lines (deployment_id, number, at, stage, text) VALUES ",
+            5,
+            lines.len(),
+        );
         text.push_str(" ON CONFLICT (deployment_id, number) DO NOTHING");
-        let mut query = sqlx::query(AssertSqlSafe(text));
+        let mut values = Vec::with_capacity(5 * lines.len());
         for line in lines {
-            query = query
-                .bind(deployment.to_owned())
-                .bind(i64::from(line.number))
-                .bind(line.at.as_microsecond())
-                .bind(line.stage.map(|stage| stage.as_str().to_owned()))
+            values.extend([
+                deployment.into(),
+                i64::from(line.number).into(),
+                line.at.as_microsecond().into(),
+                line.stage.map(|stage| stage.as_str()).into(),
                 // PostgreSQL's text has no NUL.
-                .bind(line.text.replace('\0', "\u{fffd}"));
+                line.text.replace('\0', "\u{fffd}").into(),
+            ]);
         }
-        query.execute(&mut **transaction).await?;
+        let mut one = Together::default();
+        one.add(text, values);
+        one.run(transaction).await?;
     }
     Ok(())
 }
