@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::store::{MEASURED_DAYS, Measures, Store, StoreError};
+use crate::model::lifecycle::DeploymentStatus;
 
 /// Upper ends of the buckets of request durations, in seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
@@ -86,14 +87,26 @@ impl Metrics {
 
 async fn deployments_text(store: &Store) -> Result<String, StoreError> {
     let mut out = head("deployments", "gauge", "Deployments by where they stand, ever.");
+    let mut rollbacks = head("rollbacks_total", "counter", "Deployments that were taken back, ever.");
     for (app, environment, status, count) in store.totals().await? {
-        let labels = format!(
-            "app=\"{}\",environment=\"{}\",status=\"{}\"",
-            escaped(&app),
-            escaped(&environment),
-            escaped(&status)
+        let place = place_labels(&app, &environment);
+        line(&mut out, "deployments", &format!("{place},status=\"{}\"", escaped(&status)), count);
+        if status == DeploymentStatus::RolledBack.as_str() {
+            line(&mut rollbacks, "rollbacks_total", &place, count);
+        }
+    }
+    out.push_str(&rollbacks);
+    let about = "Verdicts of health checks in deployments that ended, ever.";
+    out.push_str(&head("check_results_total", "counter", about));
+    for found in store.check_results().await? {
+        let place = place_labels(&found.app, &found.environment);
+        let (check, verdict) = (escaped(&found.check), escaped(&found.verdict));
+        line(
+            &mut out,
+            "check_results_total",
+            &format!("{place},check=\"{check}\",verdict=\"{verdict}\""),
+            found.count,
         );
-        line(&mut out, "deployments", &labels, count);
     }
     let measures = store.measures().await?;
     #[expect(clippy::type_complexity, reason = "a table: name, what it is, and how it is read")]
@@ -115,17 +128,16 @@ async fn deployments_text(store: &Store) -> Result<String, StoreError> {
     for (name, about, read) in table {
         out.push_str(&head(name, "gauge", about));
         for measures in &measures {
-            let labels = format!(
-                "app=\"{}\",environment=\"{}\"",
-                escaped(&measures.app),
-                escaped(&measures.environment)
-            );
             if let Some(value) = read(measures) {
-                line(&mut out, name, &labels, value);
+                line(&mut out, name, &place_labels(&measures.app, &measures.environment), value);
             }
         }
     }
     Ok(out)
+}
+
+fn place_labels(app: &str, environment: &str) -> String {
+    format!("app=\"{}\",environment=\"{}\"", escaped(app), escaped(environment))
 }
 
 fn head(name: &str, kind: &str, about: &str) -> String {

@@ -88,9 +88,12 @@ on_both! {
     async fn failures_and_rollbacks_leave_what_ran_before(server: &Server) {
         let [first, failed, back] = [nobody(), nobody(), nobody()];
         put(server, &first, &report(1, "active")).await.expect(201);
-        let told = with(report(1, "failed"), json!({"error_logs": "no\u{0}room"}));
+        let check = json!({"name": "web\"1", "verdict": "failed", "optional": false, "latency_ms": 3, "waited_ms": 5, "attempts": 1, "asked": "GET /", "detail": "502"});
+        let told = with(report(1, "failed"), json!({"error_logs": "no\u{0}room", "health_checks": [check, check]}));
         let answer = put(server, &failed, &told).await.expect(201)["deployment"].clone();
         assert_eq!((&answer["status"], &answer["error_logs"]), (&json!("failed"), &json!("no\u{fffd}room")));
+        // What comes after the end is kept, and counted no more.
+        put(server, &failed, &with(told, json!({"sequence": 2}))).await.expect(200);
         let told = with(report(1, "rolled_back"), json!({"rollback": {"reason": "unhealthy"}}));
         let answer = put(server, &back, &told).await.expect(201)["deployment"].clone();
         assert_eq!((&answer["status"], &answer["rollback_reason"]), (&json!("rolled_back"), &json!("unhealthy")));
@@ -98,6 +101,10 @@ on_both! {
         assert_eq!(server.status_of(&first).await, "active");
         let metrics = server.get("/metrics").await;
         assert!(metrics.text.contains("ffe_ledger_deployments{app=\"shop\",environment=\"staging\",status=\"failed\"} 1\n"), "{}", metrics.text);
+        for line in ["rollbacks_total{app=\"shop\",environment=\"staging\"} 1\n",
+            "check_results_total{app=\"shop\",environment=\"staging\",check=\"web\\\"1\",verdict=\"failed\"} 2\n"] {
+            assert!(metrics.text.contains(&format!("ffe_ledger_{line}")), "{line}{}", metrics.text);
+        }
         assert!(metrics.text.contains("route=\"/api/v1/reports/{report_id}\""), "{}", metrics.text);
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sqlx::{Any, Transaction};
 use uuid::Uuid;
 
+use super::checks::count_checks;
 use super::records::{active, find, insert, mark_deployed, supersede, take_back, update};
 use super::told::{deployed_data, rolled_back_data};
 use super::{Changes, Deployment, Entity, Json, StoreError, Told};
@@ -43,6 +44,9 @@ impl Applying<'_> {
         // What has ended stays as it ended.
         if matches!(from, Pending | Deploying) {
             self.end(transaction, changes, &mut deployment, from).await?;
+            if deployment.status != Deploying {
+                count_checks(transaction, &deployment, &self.report.health_checks).await?;
+            }
         }
         update(transaction, &deployment, self.report.committed_at.map(|time| self.told(time))).await?;
         Ok(deployment)

@@ -6,6 +6,7 @@
 
 mod applying;
 mod change;
+mod checks;
 mod create;
 mod deployments;
 mod entities;
@@ -33,6 +34,7 @@ use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::Notify;
 
 pub use change::{Changes, Told};
+pub use checks::CheckCount;
 pub use create::Create;
 pub use deployments::{DeploymentFilter, DeploymentPage};
 pub use entities::{EntityFilter, EntityPage};
