@@ -59,7 +59,8 @@ impl fmt::Display for Scope {
 /// Who sends a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    id: i64,
+    /// Place of its token in the order of creation.
+    pub id: i64,
     /// Name of its token.
     pub name: String,
     scopes: Vec<Scope>,
@@ -124,6 +125,27 @@ impl Guard {
         self.admit_at(token, Instant::now())
     }
 
+    /// Returns whether nobody needs a token: whoever reaches the service may do everything.
+    pub fn is_open(&self) -> bool {
+        !self.always && !self.tokens.read().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Returns who signed in with the token of this id, and counts the request.
+    ///
+    /// # Errors
+    /// When the token was revoked meanwhile, or has been used too often.
+    pub fn admit_again(&self, id: i64) -> Result<Caller, Denied> {
+        let caller = self.caller(id).ok_or(Denied::Unknown)?;
+        self.count(id, Instant::now())?;
+        Ok(caller)
+    }
+
+    /// Returns whose token has this id, unless it was revoked; counts nothing.
+    pub fn caller(&self, id: i64) -> Option<Caller> {
+        let known = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        known.1.iter().find(|(_, caller)| caller.id == id).map(|(_, caller)| caller.clone())
+    }
+
     fn admit_at(&self, token: Option<&str>, now: Instant) -> Result<Option<Caller>, Denied> {
         let caller =
             {
@@ -166,14 +188,23 @@ impl Guard {
 /// # Errors
 /// When the kernel gives no random bits.
 pub fn new_token() -> std::io::Result<(String, String)> {
-    let mut bits = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
-    let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bits));
+    let token = format!("{PREFIX}{}", random()?);
     let hash = hex::encode(digest(&token));
     Ok((token, hash))
 }
 
-fn digest(token: &str) -> [u8; 32] {
+/// Returns 256 random bits as 43 characters that are good in a header and in a form.
+///
+/// # Errors
+/// When the kernel gives none.
+pub fn random() -> std::io::Result<String> {
+    let mut bits = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    Ok(URL_SAFE_NO_PAD.encode(bits))
+}
+
+/// Returns the SHA-256 of what somebody has to know; what is kept in its place.
+pub fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 

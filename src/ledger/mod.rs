@@ -5,9 +5,11 @@
 
 pub mod api;
 mod cli;
+pub mod foreign;
 pub mod guard;
 pub mod metrics;
 pub mod nats;
+pub mod pages;
 mod serve;
 mod settings;
 pub mod store;
@@ -25,6 +27,7 @@ pub use settings::Settings;
 use guard::Guard;
 use metrics::Metrics;
 use nats::NatsState;
+use pages::session::Sessions;
 use store::Store;
 
 /// What all requests share.
@@ -38,6 +41,8 @@ pub struct Ledger {
     pub started: Instant,
     /// Who may do what.
     pub guard: Guard,
+    /// Who is signed in at the pages.
+    pub sessions: Sessions,
     /// What is counted.
     pub metrics: Metrics,
     /// What is known of NATS.

@@ -1,5 +1,6 @@
 //! Listening, and ending without losing a request.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::guard::Guard;
 use super::metrics::Metrics;
 use super::nats::NatsState;
+use super::pages::session::Sessions;
 use super::store::{Store, StoreError};
 use super::{Ledger, Settings, Shared, api};
 
@@ -29,7 +31,7 @@ pub(super) enum ServeError {
     #[error("could not listen on {address}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: std::io::Error,
     },
@@ -37,10 +39,13 @@ pub(super) enum ServeError {
     #[error(
         "refused to listen on {0} without tokens; nothing was started: make one with `ffe-ledger token create NAME --scope SCOPE`, or listen on 127.0.0.1"
     )]
-    Open(std::net::SocketAddr),
+    Open(SocketAddr),
     /// Signals cannot be received.
     #[error("could not wait for signals")]
     Signals(#[source] std::io::Error),
+    /// Nothing can be kept secret.
+    #[error("the kernel gave no random bits; nothing was started")]
+    Random(#[source] std::io::Error),
     /// The listener failed.
     #[error("could not go on listening")]
     Accept(#[source] std::io::Error),
@@ -59,7 +64,9 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     }
     guard.know(&tokens);
     let (nats, metrics) = (NatsState::default(), Metrics::default());
-    let ledger = Arc::new(Ledger { store, settings, started: Instant::now(), guard, nats, metrics, ending });
+    let sessions = Sessions::new().map_err(ServeError::Random)?;
+    let started = Instant::now();
+    let ledger = Arc::new(Ledger { store, settings, started, guard, sessions, nats, metrics, ending });
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let bound = listener.local_addr().unwrap_or(address);
@@ -73,7 +80,8 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     };
     tokio::spawn(refresh_tokens(Arc::clone(&ledger)));
     tokio::spawn(sequence_events(Arc::clone(&ledger)));
-    let router = api::router(Arc::clone(&ledger));
+    // Who fails to sign in is known by the address.
+    let router = api::router(Arc::clone(&ledger)).into_make_service_with_connect_info::<SocketAddr>();
     let mut server =
         tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(wait).await });
     tokio::select! {

@@ -6,6 +6,7 @@ mod disturbed;
 mod edges;
 mod entities;
 mod health;
+mod pages;
 mod process;
 mod reads;
 mod reports;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::support::{Answer, Database, Server, command, nobody, on_both};
 
-async fn make(database: &Database, name: &str, scopes: &[&str]) -> String {
+pub(crate) async fn make(database: &Database, name: &str, scopes: &[&str]) -> String {
     let address = database.address();
     let mut command = command();
     command.args(["token", "create", name, "--database", &address]);

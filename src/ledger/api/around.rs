@@ -9,8 +9,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use crate::ledger::Shared;
 use crate::ledger::guard::{Denied, Scope};
+use crate::ledger::{Shared, foreign, pages};
 
 /// Names a request in its answer and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,8 +36,12 @@ pub(super) async fn around(State(ledger): State<Shared>, request: Request, next:
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let span = tracing::error_span!("request", request_id = id.to_str().unwrap_or_default());
-    let (caller, denied) = match admit(&ledger, &request) {
-        Ok(caller) => (caller, None),
+    let wants_page = pages::wants_page(&request);
+    let (caller, denied) = match foreign::check(&ledger, &request).map_err(IntoResponse::into_response) {
+        Ok(()) => match admit(&ledger, &request) {
+            Ok(caller) => (caller, None),
+            Err(response) => (None, Some(response)),
+        },
         Err(response) => (None, Some(response)),
     };
     let limit = ledger.settings.request_timeout;
@@ -50,6 +54,10 @@ pub(super) async fn around(State(ledger): State<Shared>, request: Request, next:
             format!("No answer within {} s; whether something was changed is not known", limit.as_secs());
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(1).into_response()
     });
+    if wants_page {
+        response = pages::as_page(response);
+    }
+    let caller = caller.or_else(|| pages::name_of(&response));
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

@@ -74,9 +74,16 @@ impl ApiError {
     }
 }
 
+/// What an error says, beside the answer: those who read pages get it as one.
+#[derive(Clone, Debug)]
+pub struct Said(pub String);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json_answer(self.status, &json!({ "detail": self.detail }));
+        if let Value::String(text) = self.detail {
+            response.extensions_mut().insert(Said(text));
+        }
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

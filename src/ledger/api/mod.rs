@@ -1,4 +1,4 @@
-//! The REST API of document 004, its OpenAPI document, and the health endpoints.
+//! The REST API of document 004, its OpenAPI document, and the health endpoints; the pages are beside it.
 
 mod answers;
 mod around;
@@ -24,7 +24,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Shared;
+use super::{Shared, pages};
 use error::ApiError;
 
 /// Where the API stands (R004-02).
@@ -54,6 +54,7 @@ pub fn router(ledger: Shared) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/health/detailed", get(health::detailed))
+        .merge(pages::router(&ledger))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(limit)

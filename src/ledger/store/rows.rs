@@ -306,7 +306,7 @@ pub(super) fn get<'r, T: Decode<'r, Any> + Type<Any>>(
     row.try_get(column).map_err(StoreError::of_column(column))
 }
 
-fn json(row: &dyn Columns, column: usize) -> Result<Json, StoreError> {
+pub(super) fn json(row: &dyn Columns, column: usize) -> Result<Json, StoreError> {
     Json::new(row.text(column)?).map_err(StoreError::of_column(column))
 }
 
