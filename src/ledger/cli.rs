@@ -2,16 +2,20 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::nats::{Address, AddressError};
 use super::serve::serve;
 use super::settings::Settings;
 use super::store::{OnConflict, Store, StoreError};
 use super::tokens::{self, TokenVerb};
+use super::with_causes;
 
 /// The ledger: what runs where, and what became of each deployment.
 #[derive(Debug, Parser)]
@@ -52,6 +56,13 @@ struct Serve {
     /// How long requests that are under way may still take at the end, in seconds.
     #[arg(long, env = "FFE_LEDGER_GRACE_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
     grace_s: u64,
+    /// NATS with JetStream that events are published to: nats://HOST:4222 or tls://HOST:4222, several with commas. A
+    /// password or token belongs into the variable, and is refused here.
+    #[arg(long, env = "FFE_LEDGER_NATS", hide_env_values = true, value_name = "URL")]
+    nats: Option<String>,
+    /// File with NATS credentials (.creds), read at each connection.
+    #[arg(long, env = "FFE_LEDGER_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
     /// How the log on stderr is written.
     #[arg(long, env = "FFE_LEDGER_LOG_FORMAT", value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -91,9 +102,10 @@ enum LogFormat {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match arguments.verb {
-        Verb::Serve(verb) => run_serve(verb),
+        Verb::Serve(verb) => run_serve(verb, matches.subcommand_matches("serve")),
         Verb::Token(verb) => {
             start_log(LogFormat::Human);
             run(async {
@@ -105,8 +117,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run_serve(verb: Serve) -> ExitCode {
+fn run_serve(verb: Serve, matches: Option<&ArgMatches>) -> ExitCode {
     start_log(verb.log_format);
+    let given = matches.and_then(|matches| matches.value_source("nats"));
+    let nats = match nats(verb.nats.as_deref(), verb.nats_credentials, given) {
+        Ok(nats) => nats,
+        Err(error) => return failed(&error),
+    };
     let settings = Settings {
         listen: verb.listen,
         on_conflict: verb.on_conflict,
@@ -114,11 +131,27 @@ fn run_serve(verb: Serve) -> ExitCode {
         body_limit: verb.body_limit_kib as usize * 1024,
         request_timeout: Duration::from_secs(verb.request_timeout_s),
         grace: Duration::from_secs(verb.grace_s),
+        nats,
     };
     run(async {
         serve(&verb.database.database, verb.database.connections, settings).await?;
         Ok(())
     })
+}
+
+/// Returns where NATS is, when it is said; an empty variable says nothing.
+fn nats(
+    text: Option<&str>,
+    credentials: Option<PathBuf>,
+    given: Option<ValueSource>,
+) -> Result<Option<Address>, AddressError> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let credentials = credentials.filter(|path| !path.as_os_str().is_empty());
+    let address = Address::parse(text, credentials)?;
+    if given == Some(ValueSource::CommandLine) && address.has_secret() {
+        return Err(AddressError::Secret);
+    }
+    Ok(Some(address))
 }
 
 /// Runs a verb to its end, and says why it failed.
@@ -135,18 +168,17 @@ fn run(verb: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> Ex
 
 /// Says the error with its causes; the exit code is 1.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    tracing::error!("{text}");
+    tracing::error!("{}", with_causes(error));
     ExitCode::FAILURE
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the NATS client says of each attempt the publisher says once; whoever names it hears it all the same.
+    let level = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
+    let level = level.unwrap_or_else(|| "info".to_owned());
+    let quiet = if level.contains("async_nats") { "" } else { ",async_nats=off" };
+    let filter = EnvFilter::try_new(format!("{level}{quiet}"))
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::nats::{CURSOR, NatsState};
 use super::store::{MEASURED_DAYS, Measures, Store, StoreError};
 use crate::model::lifecycle::DeploymentStatus;
 
@@ -85,6 +86,22 @@ impl Metrics {
     }
 }
 
+/// Returns how publishing to NATS goes; nothing where none is configured.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn nats_text(nats: &NatsState, store: &Store) -> Result<String, StoreError> {
+    let Some((is_up, published)) = nats.figures() else { return Ok(String::new()) };
+    let waiting = store.unpublished(store.cursor(CURSOR).await?).await?;
+    let mut out = head("nats_up", "gauge", "Whether NATS answers.");
+    line(&mut out, "nats_up", "", u8::from(is_up));
+    out.push_str(&head("events_published_total", "counter", "Events that this process published to NATS."));
+    line(&mut out, "events_published_total", "", published);
+    out.push_str(&head("events_unpublished", "gauge", "Events that wait in the outbox for NATS."));
+    line(&mut out, "events_unpublished", "", waiting);
+    Ok(out)
+}
+
 async fn deployments_text(store: &Store) -> Result<String, StoreError> {
     let mut out = head("deployments", "gauge", "Deployments by where they stand, ever.");
     let mut rollbacks = head("rollbacks_total", "counter", "Deployments that were taken back, ever.");
@@ -146,7 +163,10 @@ fn head(name: &str, kind: &str, about: &str) -> String {
 
 fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     // Writing to a String does not fail.
-    let _ = writeln!(out, "ffe_ledger_{name}{{{labels}}} {value}");
+    let _ = match labels {
+        "" => writeln!(out, "ffe_ledger_{name} {value}"),
+        _ => writeln!(out, "ffe_ledger_{name}{{{labels}}} {value}"),
+    };
 }
 
 /// A label's value, as the text format wants it.

@@ -51,5 +51,16 @@ pub struct Ledger {
     pub ending: watch::Receiver<bool>,
 }
 
+/// Returns an error with its causes, as people read it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
 /// The same for all requests.
 pub type Shared = Arc<Ledger>;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::guard::Guard;
 use super::metrics::Metrics;
-use super::nats::NatsState;
+use super::nats::{NatsState, Publisher};
 use super::pages::session::Sessions;
 use super::store::{Store, StoreError};
 use super::{Ledger, Settings, Shared, api};
@@ -20,6 +21,8 @@ use super::{Ledger, Settings, Shared, api};
 const REFRESH: Duration = Duration::from_secs(2);
 /// How often it is looked for events that another process wrote.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long publishing may take at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,7 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     };
     tokio::spawn(refresh_tokens(Arc::clone(&ledger)));
     tokio::spawn(sequence_events(Arc::clone(&ledger)));
+    let publisher = start_publisher(&ledger);
     // Who fails to sign in is known by the address.
     let router = api::router(Arc::clone(&ledger)).into_make_service_with_connect_info::<SocketAddr>();
     let mut server =
@@ -96,9 +100,29 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
         tracing::warn!("requests were still under way after {} s, and were cut off", grace.as_secs());
         server.abort();
     }
+    end_publisher(publisher).await;
     ledger.store.close().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Starts publishing, where NATS is configured; what is returned tells it to end.
+fn start_publisher(ledger: &Shared) -> Option<(watch::Sender<bool>, JoinHandle<()>)> {
+    let address = ledger.settings.nats.clone()?;
+    let (stop, stopping) = watch::channel(false);
+    let publisher = Publisher::new(Arc::clone(ledger), address, stopping);
+    Some((stop, tokio::spawn(publisher.run())))
+}
+
+/// Publishes what the last requests left, as far as NATS takes it quickly; the rest waits for the next start.
+async fn end_publisher(publisher: Option<(watch::Sender<bool>, JoinHandle<()>)>) {
+    let Some((stop, mut publishing)) = publisher else { return };
+    // Nobody listens only when it has ended already.
+    let _ = stop.send(true);
+    if timeout(LAST_EVENTS, &mut publishing).await.is_err() {
+        tracing::info!("events still wait in the outbox; the next start publishes them");
+        publishing.abort();
+    }
 }
 
 /// Tokens that were made or revoked meanwhile count within seconds.

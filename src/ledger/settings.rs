@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::nats::Address;
 use super::store::OnConflict;
 
 /// How the service behaves; every value has a flag and a variable (docs/ledger.md).
@@ -20,4 +21,6 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long requests that are under way may still take when the service is told to end.
     pub grace: Duration,
+    /// NATS that events are published to; without one the outbox is a feed.
+    pub nats: Option<Address>,
 }

@@ -6,6 +6,7 @@ mod disturbed;
 mod edges;
 mod entities;
 mod health;
+mod nats;
 mod pages;
 mod process;
 mod reads;

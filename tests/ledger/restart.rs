@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::disturbed::{all, assert_sound};
-use super::support::{Database, Server, id_of};
+use super::support::{Database, Server, id_of, skip};
 
 /// A server of PostgreSQL's of its own, which may be restarted.
 struct Cluster {
@@ -83,13 +83,7 @@ fn is_root() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_restarted_under_load_loses_nothing_and_is_found_again() {
     let Some(programs) = programs() else {
-        let required = std::env::var("FFE_TEST_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|tool| tool == "postgres"),
-            "no PostgreSQL here: run scripts/services"
-        );
-        eprintln!("SKIPPED: no programs of PostgreSQL's here");
-        return;
+        return skip("postgres", "no programs of PostgreSQL's here");
     };
     let cluster = Arc::new(Cluster::start(programs));
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port);

@@ -64,12 +64,7 @@ impl Database {
         install_default_drivers();
         let connected = connect(&format!("{server}/postgres"), 3).await;
         let Ok(pool) = connected else {
-            let required = std::env::var("FFE_TEST_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|tool| tool == "postgres"),
-                "no PostgreSQL answers, and FFE_TEST_REQUIRE lists it: run scripts/services"
-            );
-            eprintln!("SKIPPED: no PostgreSQL at {server}: run scripts/services");
+            skip("postgres", &format!("no PostgreSQL at {server}"));
             return None;
         };
         let name = format!("ffe_test_{}", Uuid::new_v4().simple());
@@ -97,6 +92,16 @@ impl Database {
         let url = if address.contains("://") { address } else { format!("sqlite://{address}") };
         connect(&url, 30).await.unwrap()
     }
+}
+
+/// Says aloud that a test is skipped; fails where FFE_TEST_REQUIRE lists what it needs.
+pub(crate) fn skip(tool: &str, why: &str) {
+    let required = std::env::var("FFE_TEST_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|required| required == tool),
+        "{why}, and FFE_TEST_REQUIRE lists {tool}: run scripts/services"
+    );
+    eprintln!("SKIPPED: {why}: run scripts/services");
 }
 
 async fn connect(url: &str, seconds: u64) -> sqlx::Result<AnyPool> {
@@ -174,7 +179,13 @@ impl Server {
     }
 
     pub(crate) async fn with(database: Database, arguments: &[&str]) -> Self {
+        Self::started(database, arguments, &[]).await
+    }
+
+    /// With these variables, too.
+    pub(crate) async fn started(database: Database, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = command();
+        command.envs(variables.iter().copied());
         command.args(["serve", "--listen", "127.0.0.1:0", "--database", &database.address()]).args(arguments);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log: Log = Log::default();

@@ -24,6 +24,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::metrics::nats_text;
 use super::{Shared, pages};
 use error::ApiError;
 
@@ -80,7 +81,8 @@ fn api() -> OpenApiRouter<Shared> {
 }
 
 async fn metrics(State(ledger): State<Shared>) -> Result<Response, ApiError> {
-    let text = ledger.metrics.text(&ledger.store).await?;
+    let mut text = ledger.metrics.text(&ledger.store).await?;
+    text.push_str(&nats_text(&ledger.nats, &ledger.store).await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

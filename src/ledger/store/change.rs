@@ -15,6 +15,8 @@ use crate::model::lifecycle::DeploymentStatus;
 
 /// How many shards the totals are spread over (schema/0001.sql).
 const SHARDS: u128 = 64;
+/// Longest text in an event, in bytes.
+const LONGEST_TEXT: usize = 8 * 1024;
 
 /// An event for others; what is published of it is a CloudEvent (R004-40, R004-49).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,8 @@ impl Changes {
     }
 
     /// Notes an event for others, with the document's fields as its data.
-    pub fn tell(&mut self, told: Told, deployment: &str, data: Value) {
+    pub fn tell(&mut self, told: Told, deployment: &str, mut data: Value) {
+        shorten(&mut data);
         self.events.push((told, deployment.to_owned(), data));
     }
 
@@ -215,6 +218,20 @@ impl Changes {
     }
 }
 
+/// Cuts long texts, such as a reason: NATS takes messages of 1 MB, and one that is larger would stand in the way of all
+/// that come after it.
+fn shorten(data: &mut Value) {
+    match data {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            text.push('…');
+        }
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// The scope of the totals that this entity's deployments are counted in.
 fn shard_of(entity: Uuid) -> String {
     format!("s{:02}", entity.as_u128() % SHARDS)
@@ -248,6 +265,16 @@ mod tests {
     #[test]
     fn many_rows_are_one_statement() {
         assert_eq!(rows_of("X ", 2, 2), "X ($1, $2), ($3, $4)");
+    }
+
+    #[test]
+    fn long_texts_of_events_are_cut_between_characters() {
+        let mut data =
+            json!({"reason": "ä".repeat(5000), "metadata": {"app": "shop", "duration_seconds": 3}});
+        shorten(&mut data);
+        let reason = data["reason"].as_str().unwrap();
+        assert_eq!((reason.len(), reason.ends_with("ä…")), (8 * 1024 + "…".len(), true));
+        assert_eq!(data["metadata"], json!({"app": "shop", "duration_seconds": 3}));
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Store {
         )
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await?;
+        // Readers see them now.
+        self.commit(transaction).await?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -71,6 +72,33 @@ impl Store {
         .fetch_all(self.read())
         .await?;
         rows.iter().map(event).collect()
+    }
+
+    /// Returns the sequence of the event of this id, when there is one that has its place.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sequence_of(&self, event_id: &str) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT sequence FROM outbox WHERE event_id = $1 AND sequence IS NOT NULL")
+            .bind(event_id.to_owned())
+            .fetch_optional(self.read())
+            .await?;
+        row.map(|row| get(&row, 0)).transpose()
+    }
+
+    /// Returns how many events come after a sequence, those among them that have no place yet.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn unpublished(&self, sequence: i64) -> Result<i64, StoreError> {
+        // A sequence has no gaps: nothing is counted but those that just came.
+        let row = sqlx::query(
+            "SELECT CAST((SELECT COALESCE(MAX(sequence), 0) FROM outbox) + (SELECT COUNT(*) FROM outbox \
+             WHERE sequence IS NULL) AS BIGINT)",
+        )
+        .fetch_one(self.read())
+        .await?;
+        Ok((get::<i64>(&row, 0)? - sequence).max(0))
     }
 
     /// Returns how far a reader has come; 0 for one that is not known.
@@ -99,6 +127,22 @@ impl Store {
         .bind(sequence)
         .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Lets a reader begin again further back, unless another one has moved its cursor meanwhile.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn put_cursor_back(&self, name: &str, from: i64, to: i64) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE cursors SET sequence = $3 WHERE name = $1 AND sequence = $2")
+            .bind(name.to_owned())
+            .bind(from)
+            .bind(to)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
