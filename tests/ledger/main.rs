@@ -6,6 +6,7 @@ mod disturbed;
 mod edges;
 mod entities;
 mod health;
+mod invariants;
 mod nats;
 mod pages;
 mod process;

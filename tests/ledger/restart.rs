@@ -1,9 +1,11 @@
-//! PostgreSQL that is restarted under load: errors while it is away, none after, nothing torn.
+//! PostgreSQL that is restarted or away under load: errors while it is away, none after, nothing torn.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -80,36 +82,124 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_restarted_under_load_loses_nothing_and_is_found_again() {
+/// A cluster, and a ledger on it; nothing where there is no PostgreSQL.
+async fn ledger_on_its_own() -> Option<(Arc<Cluster>, Server)> {
     let Some(programs) = programs() else {
-        return skip("postgres", "no programs of PostgreSQL's here");
+        skip("postgres", "no programs of PostgreSQL's here");
+        return None;
     };
     let cluster = Arc::new(Cluster::start(programs));
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port);
     let server = Server::on(Database::at(url)).await;
-    let entity = server.entity("e").await;
-    let body = json!({"entity_id": entity, "environment": "staging", "deployed_by": "x"});
-    let (mut acknowledged, mut failed): (Vec<String>, usize) = (Vec::new(), 0);
-    let restarted = Arc::clone(&cluster);
-    let restart = tokio::task::spawn_blocking(move || restarted.control("restart"));
-    // Until it is back, and for a while after.
-    let mut after = 0;
-    while after < 50 {
-        after += usize::from(restart.is_finished());
-        let answer = server.post("/api/v1/deployments", &body).await;
+    Some((cluster, server))
+}
+
+/// What clients that create without end were answered.
+#[derive(Default)]
+struct Answers {
+    acknowledged: Vec<String>,
+    /// Told that the database is away.
+    refused: usize,
+    /// Created by requests that began after it was back.
+    after: usize,
+}
+
+/// Creates until `until` says that it is enough; nothing but 201 and a clear 503 is ever answered, and after `back` is
+/// set nothing but 201.
+async fn create(
+    server: &Server,
+    body: &Value,
+    answers: &Mutex<Answers>,
+    back: &AtomicBool,
+    until: impl Fn(&Answers) -> bool,
+) {
+    loop {
+        let began_after = back.load(Ordering::SeqCst);
+        let answer = server.post("/api/v1/deployments", body).await;
+        let mut answers = answers.lock().unwrap();
         match answer.status {
-            201 => acknowledged.push(id_of(&answer.json(), "deployment_id")),
-            503 if after == 0 => failed += 1,
-            status => panic!("{status} after {after} answers: {}", answer.text),
+            201 => {
+                answers.acknowledged.push(id_of(&answer.json(), "deployment_id"));
+                answers.after += usize::from(began_after);
+            }
+            503 if !began_after => {
+                answers.refused += 1;
+                assert!(answer.text.contains("The database does not answer; try again"), "{}", answer.text);
+                assert_eq!(answer.header("retry-after"), "1");
+            }
+            status => panic!(
+                "{status}, begun when it was {}: {}",
+                if began_after { "back" } else { "away" },
+                answer.text
+            ),
+        }
+        if until(&answers) {
+            return;
         }
     }
-    restart.await.unwrap();
-    eprintln!("{} created, {failed} told that the database is away", acknowledged.len());
-    let found = all(&server).await;
-    let lost: Vec<&String> = acknowledged.iter().filter(|id| !found.contains_key(*id)).collect();
+}
+
+/// Every acknowledged write is there, and of the others all or nothing.
+async fn assert_kept(server: &Server, answers: &Answers) {
+    let found = all(server).await;
+    let lost: Vec<&String> = answers.acknowledged.iter().filter(|id| !found.contains_key(*id)).collect();
     assert!(lost.is_empty(), "{lost:?}");
+    // A commit whose answer was cut off may have happened.
+    let more = found.len() - answers.acknowledged.len();
+    assert!(more <= answers.refused, "{more} more than acknowledged, {} refused", answers.refused);
     let ready: Value = server.get("/health/ready").await.expect(200);
     assert_eq!(ready["checks"]["database"]["status"], "healthy");
-    assert_sound(&server).await;
+    let feed = server.get("/api/v1/events?limit=1000").await.expect(200);
+    let sequences: Vec<i64> =
+        feed["events"].as_array().unwrap().iter().map(|event| event["sequence"].as_i64().unwrap()).collect();
+    assert_eq!(sequences, (1..=i64::try_from(sequences.len()).unwrap()).collect::<Vec<_>>());
+    assert_sound(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_restarted_under_load_loses_nothing_and_is_found_again() {
+    let Some((cluster, server)) = ledger_on_its_own().await else { return };
+    let entity = server.entity("e").await;
+    let body = json!({"entity_id": entity, "environment": "staging", "deployed_by": "x"});
+    let (answers, back) = (Mutex::default(), AtomicBool::new(false));
+    let restart = async {
+        let restarted = Arc::clone(&cluster);
+        tokio::task::spawn_blocking(move || restarted.control("restart")).await.unwrap();
+        back.store(true, Ordering::SeqCst);
+    };
+    let enough = |answers: &Answers| answers.after >= 50;
+    let clients = join_all((0..4).map(|_| create(&server, &body, &answers, &back, enough)));
+    tokio::join!(restart, clients);
+    assert_kept(&server, &answers.into_inner().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_requests_are_refused_with_words_and_none_is_afterwards() {
+    let Some((cluster, server)) = ledger_on_its_own().await else { return };
+    let entity = server.entity("e").await;
+    let body = json!({"entity_id": entity, "environment": "staging", "deployed_by": "x"});
+    let (answers, back) = (Mutex::default(), AtomicBool::new(false));
+    let is_refused = |answers: &Answers| answers.refused >= 24;
+    let outage = async {
+        let stopped = Arc::clone(&cluster);
+        tokio::task::spawn_blocking(move || stopped.control("stop")).await.unwrap();
+        // Whoever only looks is told the same, and the service says that it lives.
+        let read = server.get(&format!("/api/v1/entities/{entity}")).await;
+        assert_eq!((read.status, read.header("retry-after")), (503, "1"), "{}", read.text);
+        let ready = server.get("/health/ready").await.expect(503);
+        assert_eq!(
+            (&ready["status"], &ready["checks"]["database"]["status"]),
+            (&json!("unhealthy"), &json!("unhealthy"))
+        );
+        server.get("/health").await.expect(200);
+    };
+    // A client that is refused goes on asking until two dozen requests were.
+    let clients = join_all((0..8).map(|_| create(&server, &body, &answers, &back, is_refused)));
+    tokio::join!(outage, clients);
+    let started = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || started.control("start")).await.unwrap();
+    back.store(true, Ordering::SeqCst);
+    let enough = |answers: &Answers| answers.after >= 50;
+    join_all((0..8).map(|_| create(&server, &body, &answers, &back, enough))).await;
+    assert_kept(&server, &answers.into_inner().unwrap()).await;
 }
