@@ -1,7 +1,7 @@
 //! Foreign text made harmless, and secrets redacted: used by both halves, before a byte leaves them.
 //!
 //! Enter by [`harmless`] for what a container, a tool or a remote machine said, by [`Redactor`] for secrets, and
-//! keep values in [`Secret`]. Knows nothing of events or reporters.
+//! keep values in [`Secret`]; [`rotating`] is where text is kept for people to read later. Knows nothing of events or reporters.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +12,7 @@ mod finder;
 mod forms;
 mod markdown;
 mod redact;
+pub mod rotating;
 mod shell;
 mod workflow;
 

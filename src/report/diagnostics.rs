@@ -17,10 +17,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::rotating::{LIMIT_BYTES, Rotating};
 use super::{ReportError, Reporter};
 use crate::event::{Event, EventKind, Level};
 use crate::model::{CorrelationId, DeploymentId, EnvironmentName};
+use crate::text::rotating::{LIMIT_BYTES, Rotating};
 use crate::text::{Redactor, harmless_json};
 
 /// Target of HTTP in and out, which has a file of its own (R003-17).
@@ -162,7 +162,8 @@ struct Finisher {
 impl Finisher {
     fn open(directory: &Path, kind: &str, settings: &DiagnosticsSettings) -> Result<Self, ReportError> {
         let path = directory.join(format!("{kind}_{}.log", settings.environment));
-        let file = Rotating::open(&path, LIMIT_BYTES)?;
+        let failed = |source| ReportError::Open { place: path.display().to_string(), source };
+        let file = Rotating::open(&path, LIMIT_BYTES).map_err(failed)?;
         Ok(Self { file: Arc::new(Mutex::new(file)), redactor: settings.redactor.clone() })
     }
 }

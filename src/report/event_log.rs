@@ -1,13 +1,13 @@
 //! The event log: every event as one line of JSON, whatever LOG_LEVEL says, flushed as it happens (R000-30).
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{ReportError, Reporter};
 use crate::event::{Event, EventKind};
 use crate::model::DeploymentId;
+use crate::text::rotating;
 
 /// Writes every event to a file.
 pub struct EventLog {
@@ -49,21 +49,7 @@ pub fn default_place(variable: impl Fn(&str) -> Option<String>, id: &DeploymentI
 /// Opens a file for writing that only we can read, with the directories that it needs.
 pub(super) fn create_private(path: &Path, how: &mut OpenOptions) -> Result<File, ReportError> {
     let failed = |source| ReportError::Open { place: path.display().to_string(), source };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    }
-    let file = how.write(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    make_private(&file).map_err(failed)?;
-    Ok(file)
-}
-
-/// A file that was there keeps its mode on opening. Devices and pipes are left as they are.
-fn make_private(file: &File) -> io::Result<()> {
-    let meta = file.metadata()?;
-    if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(())
+    rotating::create_private(path, how).map_err(failed)
 }
 
 impl Reporter for EventLog {
@@ -89,6 +75,8 @@ impl Reporter for EventLog {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::event::examples;
 

@@ -19,7 +19,6 @@ pub mod human;
 pub mod json;
 mod lines;
 mod plan_words;
-mod rotating;
 pub mod sarif;
 pub mod slack;
 pub mod story;

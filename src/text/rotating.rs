@@ -3,20 +3,19 @@
 //! Sixty lines of our own, because `file-rotate` and `logroller` bring a second time crate and rotate after the limit
 //! was passed; the documents' handler rotates before.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{ReportError, event_log::create_private};
-
 /// Longest a file gets (R003-15).
-pub(super) const LIMIT_BYTES: u64 = 10_000_000;
+pub const LIMIT_BYTES: u64 = 10_000_000;
 /// How many older files are kept (R003-15).
-pub(super) const BACKUPS: u32 = 5;
+pub const BACKUPS: u32 = 5;
 
 /// The file, and how much is in it.
-pub(super) struct Rotating {
+#[derive(Debug)]
+pub struct Rotating {
     path: PathBuf,
     file: File,
     size_bytes: u64,
@@ -25,14 +24,20 @@ pub(super) struct Rotating {
 
 impl Rotating {
     /// Opens the file to add to it, 0600, with the directories that it needs.
-    pub(super) fn open(path: &Path, limit_bytes: u64) -> Result<Self, ReportError> {
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(path: &Path, limit_bytes: u64) -> io::Result<Self> {
         let file = create_private(path, OpenOptions::new().append(true))?;
         let size_bytes = file.metadata().map_or(0, |meta| meta.len());
         Ok(Self { path: path.to_owned(), file, size_bytes, limit_bytes })
     }
 
     /// Adds one record whole; a file that it does not fit into any more is put aside first.
-    pub(super) fn add(&mut self, record: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be written or put aside.
+    pub fn add(&mut self, record: &[u8]) -> io::Result<()> {
         let length = record.len() as u64;
         self.look_again()?;
         if self.size_bytes > 0 && self.size_bytes + length > self.limit_bytes {
@@ -48,8 +53,7 @@ impl Rotating {
         let mine = self.file.metadata()?;
         let is_mine = |there: &fs::Metadata| (there.dev(), there.ino()) == (mine.dev(), mine.ino());
         if !fs::metadata(&self.path).as_ref().is_ok_and(is_mine) {
-            self.file =
-                create_private(&self.path, OpenOptions::new().append(true)).map_err(io::Error::other)?;
+            self.file = create_private(&self.path, OpenOptions::new().append(true))?;
         }
         self.size_bytes = self.file.metadata()?.len();
         Ok(())
@@ -63,7 +67,7 @@ impl Rotating {
             }
         }
         fs::rename(&self.path, self.backup(1))?;
-        self.file = create_private(&self.path, OpenOptions::new().append(true)).map_err(io::Error::other)?;
+        self.file = create_private(&self.path, OpenOptions::new().append(true))?;
         self.size_bytes = 0;
         Ok(())
     }
@@ -73,6 +77,28 @@ impl Rotating {
         name.push(format!(".{number}"));
         name.into()
     }
+}
+
+/// Opens a file for writing that only we can read, with the directories that it needs.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_private(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let file = how.write(true).create(true).mode(0o600).open(path)?;
+    make_private(&file)?;
+    Ok(file)
+}
+
+/// A file that was there keeps its mode on opening. Devices and pipes are left as they are.
+fn make_private(file: &File) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
