@@ -9,13 +9,17 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::log::{self, LogFiles};
 use super::nats::{Address, AddressError};
 use super::serve::serve;
 use super::settings::Settings;
 use super::store::{OnConflict, Store, StoreError};
 use super::tokens::{self, TokenVerb};
 use super::with_causes;
+use crate::model::EnvironmentName;
 
 /// The ledger: what runs where, and what became of each deployment.
 #[derive(Debug, Parser)]
@@ -63,6 +67,12 @@ struct Serve {
     /// File with NATS credentials (.creds), read at each connection.
     #[arg(long, env = "FFE_LEDGER_NATS_CREDENTIALS", value_name = "FILE")]
     nats_credentials: Option<PathBuf>,
+    /// Directory for app_ENVIRONMENT.log, error_ENVIRONMENT.log and access_ENVIRONMENT.log, beside the log on stderr.
+    #[arg(long, env = "FFE_LEDGER_LOG_DIR", value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// Where this service itself runs: names its log files.
+    #[arg(long, env = "FFE_LEDGER_ENVIRONMENT", default_value = "development", value_name = "NAME")]
+    environment: EnvironmentName,
     /// How the log on stderr is written.
     #[arg(long, env = "FFE_LEDGER_LOG_FORMAT", value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -107,7 +117,7 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(verb) => run_serve(verb, matches.subcommand_matches("serve")),
         Verb::Token(verb) => {
-            start_log(LogFormat::Human);
+            start_log(LogFormat::Human, None);
             run(async {
                 let told = tokens::run(verb).await?;
                 std::io::stdout().write_all(told.as_bytes())?;
@@ -118,7 +128,20 @@ pub fn main() -> ExitCode {
 }
 
 fn run_serve(verb: Serve, matches: Option<&ArgMatches>) -> ExitCode {
-    start_log(verb.log_format);
+    let directory = verb.log_dir.filter(|directory| !directory.as_os_str().is_empty());
+    let opened = directory.map(|directory| log::open(&directory, &verb.environment)).transpose();
+    // Kept to the end of the program: what is logged last is written, too.
+    let _written = match opened {
+        Ok(opened) => {
+            let (files, written) = opened.unzip();
+            start_log(verb.log_format, files);
+            written
+        }
+        Err(error) => {
+            start_log(verb.log_format, None);
+            return failed(&error);
+        }
+    };
     let given = matches.and_then(|matches| matches.value_source("nats"));
     let nats = match nats(verb.nats.as_deref(), verb.nats_credentials, given) {
         Ok(nats) => nats,
@@ -172,18 +195,20 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start_log(format: LogFormat) {
+fn start_log(format: LogFormat, files: Option<LogFiles>) {
     // What the NATS client says of each attempt the publisher says once; whoever names it hears it all the same.
     let level = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
     let level = level.unwrap_or_else(|| "info".to_owned());
     let quiet = if level.contains("async_nats") { "" } else { ",async_nats=off" };
     let filter = EnvFilter::try_new(format!("{level}{quiet}"))
         .unwrap_or_else(|_| EnvFilter::new("info,async_nats=off"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter).with(files);
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init()
+            let stderr = stderr.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            registry.with(stderr).init();
         }
-        LogFormat::Human => builder.with_ansi(false).init(),
+        LogFormat::Human => registry.with(stderr.with_ansi(false)).init(),
     }
 }

@@ -7,6 +7,7 @@ pub mod api;
 mod cli;
 pub mod foreign;
 pub mod guard;
+mod log;
 pub mod metrics;
 pub mod nats;
 pub mod pages;

@@ -1,5 +1,9 @@
 //! The program: starting on what is there, refusing what it does not know, ending.
 
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
 use super::support::{Database, Server, command, on_both};
 
 on_both! {
@@ -21,4 +25,44 @@ on_both! {
         assert_eq!(ended.status.code(), Some(1));
         assert!(told.contains("the database has schema 99"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_files_have_each_request_once_and_nobody_else_reads_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let logs = directory.path().join("logs");
+    let arguments = ["--log-dir", logs.to_str().unwrap(), "--environment", "staging"];
+    let server = Server::with(Database::sqlite(), &arguments).await;
+    let entity = server.entity("e").await;
+    let request = server.client().get(server.url("/api/v1/nowhere")).header("x-request-id", "mine");
+    assert_eq!(server.send(request).await.status, 404);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let lines = |kind: &str| {
+        let path = logs.join(format!("{kind}_staging.log"));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let access = lines("access");
+    assert_eq!(access.len(), 2, "{access:?}");
+    assert_eq!(
+        (&access[0]["method"], &access[0]["path"], &access[0]["status"]),
+        (&json!("POST"), &json!("/api/v1/entities"), &json!(201))
+    );
+    assert_eq!(
+        (&access[1]["correlation_id"], &access[1]["status"], &access[1]["logger"]),
+        (&json!("mine"), &json!(404), &json!("access"))
+    );
+    let app = lines("app");
+    assert!(app.iter().any(|line| line["message"].as_str().unwrap().starts_with("listening on")), "{app:?}");
+    assert_eq!(app.last().unwrap()["message"], "ended");
+    assert!(lines("error").is_empty() && !entity.is_empty());
+    let ended = command().args(["serve", "--log-dir", "/dev/null/logs"]).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        String::from_utf8(ended.stderr)
+            .unwrap()
+            .contains("could not make the log file /dev/null/logs/app_development.log")
+    );
 }
