@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_nats::ServerAddr;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt;
@@ -110,7 +110,9 @@ impl Nats {
     /// Waits until the stream has so many messages, and returns all that it has.
     async fn messages(&self, count: usize) -> Vec<Received> {
         let stream = self.context().await.get_stream(STREAM).await.unwrap();
-        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        // Thousands may come, and nobody acknowledges them.
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(config).await.unwrap();
         let fetched = consumer.batch().max_messages(count).expires(PATIENCE).messages().await.unwrap();
         let received: Vec<Received> =
             fetched.map(|message| Received::of(message.unwrap().message)).collect().await;
@@ -384,6 +386,84 @@ async fn a_rollback_that_cannot_be_published_is_logged_with_the_documents_words(
     server.roll_back(&id_of(&made, "deployment_id"), &body).await.expect(200);
     let line = server.wait_for_line("Failed to publish rollback event");
     assert!(line.contains("1 events wait in the outbox"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permissions_of_the_manual_are_enough_and_missing_ones_are_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let allowed = r#"["ffe.ledger.>", "$JS.API.STREAM.*.FFE_LEDGER", "$JS.API.STREAM.MSG.GET.FFE_LEDGER"]"#;
+    let config = format!(
+        r#"authorization {{ users = [
+            {{ user: enough, password: p, permissions: {{ publish: {allowed}, subscribe: ["_INBOX.>"] }} }}
+            {{ user: less, password: p, permissions: {{ publish: ["ffe.ledger.>"], subscribe: ["_INBOX.>"] }} }}
+        ] }}"#
+    );
+    std::fs::write(file.path(), config).unwrap();
+    let Some(nats) = Nats::with(&["-js", "-c", file.path().to_str().unwrap()]).await else { return };
+    let as_user = |user: &str| format!("nats://{user}:p@127.0.0.1:{}", nats.port);
+    let server = Server::started(Database::sqlite(), &[], &[("FFE_LEDGER_NATS", &as_user("enough"))]).await;
+    let entity = server.entity("e").await;
+    server.deploy(&entity, "staging").await;
+    server.wait_for_line("events are published to NATS");
+    server.signal("TERM");
+    server.wait();
+    let pool = server.database().open().await;
+    let cursor: i64 = sqlx::query_scalar("SELECT sequence FROM cursors WHERE name = 'nats'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(cursor, 1);
+    // A start on a stream that is there reads its last message.
+    let again =
+        Server::started(server.database().clone(), &[], &[("FFE_LEDGER_NATS", &as_user("enough"))]).await;
+    again.wait_for_line("events are published to NATS");
+    let less = Server::started(Database::sqlite(), &[], &[("FFE_LEDGER_NATS", &as_user("less"))]).await;
+    let line = less.wait_for_line("NATS did not answer when it was asked to look at the stream");
+    assert!(line.contains("`$JS.API.>`"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_certificate_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let (certificate, key) = (file("cert.pem"), file("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "1",
+        ])
+        .args([
+            "-subj",
+            "/CN=nats",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .args(["-out", &certificate, "-keyout", &key])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return skip("nats", "no openssl to make a certificate with");
+    }
+    let Some(nats) = Nats::with(&["-js", "--tls", "--tlscert", &certificate, "--tlskey", &key]).await else {
+        return;
+    };
+    let address = format!("tls://127.0.0.1:{}", nats.port);
+    let arguments = ["--nats", &address];
+    let server = Server::started(Database::sqlite(), &arguments, &[("SSL_CERT_FILE", &certificate)]).await;
+    server.wait_for_line("events are published to NATS");
+    let stranger = Server::with(Database::sqlite(), &arguments).await;
+    let entity = stranger.entity("e").await;
+    stranger.deploy(&entity, "staging").await;
+    let line = stranger.wait_for_line("Failed to publish deployment event: could not connect to NATS");
+    assert!(line.contains("certificate"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
