@@ -28,6 +28,7 @@ pub use settings::Settings;
 use guard::Guard;
 use metrics::Metrics;
 use nats::NatsState;
+use pages::log::Streams;
 use pages::session::Sessions;
 use store::Store;
 
@@ -44,6 +45,8 @@ pub struct Ledger {
     pub guard: Guard,
     /// Who is signed in at the pages.
     pub sessions: Sessions,
+    /// Who looks at a log live.
+    pub streams: Streams,
     /// What is counted.
     pub metrics: Metrics,
     /// What is known of NATS.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::guard::Guard;
 use super::metrics::Metrics;
 use super::nats::{NatsState, Publisher};
+use super::pages::log::Streams;
 use super::pages::session::Sessions;
 use super::store::{Store, StoreError};
 use super::{Ledger, Settings, Shared, api};
@@ -69,7 +70,17 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     let (nats, metrics) = (NatsState::default(), Metrics::default());
     let sessions = Sessions::new().map_err(ServeError::Random)?;
     let started = Instant::now();
-    let ledger = Arc::new(Ledger { store, settings, started, guard, sessions, nats, metrics, ending });
+    let ledger = Arc::new(Ledger {
+        store,
+        settings,
+        started,
+        guard,
+        sessions,
+        streams: Streams::default(),
+        metrics,
+        nats,
+        ending,
+    });
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let bound = listener.local_addr().unwrap_or(address);

@@ -8,6 +8,7 @@ mod entities;
 mod health;
 mod invariants;
 mod nats;
+mod page_content;
 mod pages;
 mod process;
 mod reads;

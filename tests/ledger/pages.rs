@@ -58,7 +58,8 @@ pub(crate) fn csrf(page: &Answer) -> String {
     rest.split('"').next().unwrap_or_default().to_owned()
 }
 
-fn assert_is_page(answer: &Answer) {
+/// What every page has, and what none may have.
+pub(crate) fn assert_is_page(answer: &Answer) {
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8", "{answer:?}");
     let policy = answer.header("content-security-policy");
     for part in [
@@ -72,7 +73,7 @@ fn assert_is_page(answer: &Answer) {
         assert!(policy.contains(part), "{policy}");
     }
     assert_eq!(answer.header("cache-control"), "private, no-store");
-    for bad in ["<script>", " style=", " onclick=", "javascript:", "<style"] {
+    for bad in ["<script>", " style=", " onclick=\"", "href=\"javascript:", "<style"] {
         assert!(!answer.text.contains(bad), "{bad} in {}", answer.text);
     }
     for needed in ["<html lang=\"en\"", "<main", "href=\"#main\"", "name=\"viewport\"", "<h1"] {
@@ -114,6 +115,21 @@ on_both! {
         assert!(line.contains("\"target\":\"access\""), "{line}");
         assert!(server.log().iter().any(|line| line.contains("\"route\":\"/\"") && line.contains("\"caller\":\"ada\"")));
         assert!(!server.log().iter().any(|line| line.contains(&token)));
+    }
+
+    async fn whoever_follows_a_link_from_another_site_is_asked_again_from_here(server: &Server) {
+        let database = server.database().clone();
+        let token = make(&database, "ada", &["read"]).await;
+        let server = Server::on(database.clone()).await;
+        let mut browser = Browser::at(&server);
+        // The browser sends no cookie then, though there is one.
+        let link = browser.asks("/deployments?status=failed").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
+        let again = server.send(link).await;
+        assert_eq!((again.status, again.header("refresh")), (200, "0; url=/deployments?status=failed"));
+        assert_is_page(&again);
+        browser.sign_in(&token, "/").await;
+        let page = browser.asks("/deployments?status=failed").header("sec-fetch-site", "same-origin");
+        assert_eq!(server.send(page).await.status, 200);
     }
 
     async fn a_session_ends_with_its_token(server: &Server) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::support::{Answer, Database, Server, id_of, nobody, on_both};
 
-fn report(sequence: u32, status: &str) -> Value {
+pub(crate) fn report(sequence: u32, status: &str) -> Value {
     json!({
         "schema": 1, "sequence": sequence, "app": "shop", "environment": "staging", "version": "1.0.0",
         "deployment_id": "deploy-20260101000000-0123abcd", "action": "deploy", "status": status,
@@ -13,14 +13,14 @@ fn report(sequence: u32, status: &str) -> Value {
     })
 }
 
-fn with(mut report: Value, changes: Value) -> Value {
+pub(crate) fn with(mut report: Value, changes: Value) -> Value {
     for (key, value) in changes.as_object().unwrap() {
         report[key] = value.clone();
     }
     report
 }
 
-async fn put(server: &Server, id: &str, report: &Value) -> Answer {
+pub(crate) async fn put(server: &Server, id: &str, report: &Value) -> Answer {
     server.send_json(reqwest::Method::PUT, &format!("/api/v1/reports/{id}"), report).await
 }
 

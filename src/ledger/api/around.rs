@@ -55,7 +55,7 @@ pub(super) async fn around(State(ledger): State<Shared>, request: Request, next:
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(1).into_response()
     });
     if wants_page {
-        response = pages::as_page(response);
+        response = pages::as_page(response, id.to_str().unwrap_or_default());
     }
     let caller = caller.or_else(|| pages::name_of(&response));
     let headers = response.headers_mut();

@@ -5,10 +5,13 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::ledger::store::{now, time_text};
+
 use super::assets::{ICON, SCRIPT, SCRIPT_NUMBER, STYLE, STYLE_NUMBER};
 use super::form::CSRF;
 use super::session::Who;
 use super::sign_in::OUT;
+use super::words::signs;
 
 /// Everything comes from this service, nothing is inline, and no other site frames it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -45,9 +48,10 @@ fn document(title: &str, who: &Who, body: &Markup) -> Markup {
                 link rel="stylesheet" href={ (STYLE) "?" (format!("{STYLE_NUMBER:x}")) };
                 script src={ (SCRIPT) "?" (format!("{SCRIPT_NUMBER:x}")) } defer {}
             }
-            body {
+            body data-now=(time_text(now())) {
+                (signs())
                 a.skip href="#main" { "Skip to the content" }
-                (top(who))
+                (top(title, who))
                 main #main tabindex="-1" { (body) }
                 footer { "ffe-ledger " (env!("CARGO_PKG_VERSION")) }
             }
@@ -59,7 +63,7 @@ fn document(title: &str, who: &Who, body: &Markup) -> Markup {
 const PLACES: [(&str, &str); 3] =
     [("/", "What runs where"), ("/deployments", "Deployments"), ("/docs", "API")];
 
-fn top(who: &Who) -> Markup {
+fn top(title: &str, who: &Who) -> Markup {
     html! {
         header.top {
             a.brand href="/" {
@@ -70,7 +74,7 @@ fn top(who: &Who) -> Markup {
                 span { "ffe-ledger" }
             }
             nav aria-label="Pages" {
-                ul { @for (place, name) in PLACES { li { a href=(place) { (name) } } } }
+                ul { @for (place, name) in PLACES { li { a href=(place) aria-current=[(name == title).then_some("page")] { (name) } } } }
             }
             @if let Some(name) = who.name() {
                 form.who method="post" action=(OUT) {

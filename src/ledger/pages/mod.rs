@@ -5,11 +5,18 @@
 //! others wrote are escaped by the templates, and terminal's sequences are taken out of them (`text`).
 
 mod assets;
+mod deployment;
+mod difference;
+mod findings;
 mod form;
 pub mod layout;
+mod links;
+mod lists;
+pub mod log;
 mod overview;
 pub mod session;
 mod sign_in;
+mod timeline;
 pub mod words;
 
 use axum::Router;
@@ -31,6 +38,10 @@ use super::api::error::Said;
 pub(super) fn router(ledger: &Shared) -> Router<Shared> {
     let gated = Router::new()
         .route("/", get(overview::show))
+        .route("/deployments", get(lists::all))
+        .route("/deployments/{id}", get(deployment::show))
+        .route("/deployments/{id}/live", get(log::live))
+        .route("/apps/{id}", get(lists::app))
         .route("/sign-out", post(sign_in::end))
         .route_layer(from_fn_with_state(ledger.clone(), session::gate));
     Router::new()
@@ -49,8 +60,8 @@ pub(super) fn wants_page(request: &Request) -> bool {
     !is_for_programs && accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
-/// Returns an error as a page; what is none stays as it is.
-pub(super) fn as_page(mut response: Response) -> Response {
+/// Returns an error as a page, with the id that the log has; what is none stays as it is.
+pub(super) fn as_page(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     if !(status.is_client_error() || status.is_server_error())
@@ -74,6 +85,7 @@ pub(super) fn as_page(mut response: Response) -> Response {
             h1 { (title) }
             p { (said.unwrap_or_default()) }
             p { a href="/" { "What runs where" } }
+            p.quiet { "Request " code { (request_id) } }
         }
     };
     let mut page = page(title, &who, body);

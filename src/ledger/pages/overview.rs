@@ -19,6 +19,11 @@ use crate::model::lifecycle::DeploymentStatus::{
 
 /// Apps on one page.
 const APPS: i64 = 200;
+/// Apps among which those are looked for that need a look.
+const LOOKED_AT: i64 = 2000;
+/// What the address says when only those are wanted.
+const TROUBLE: &str = "trouble";
+const LOOK: &str = "/?show=trouble";
 /// Environments whose names say their order; others follow by name.
 const ORDER: [&str; 6] = ["development", "dev", "testing", "test", "staging", "production"];
 
@@ -34,10 +39,32 @@ pub(super) async fn show(
     let filter = AppFilter { name: wanted(query.text("q")), environment: wanted(query.text("environment")) };
     let number =
         query.text("page").and_then(|text| text.parse::<i64>().ok()).unwrap_or(1).clamp(1, 1_000_000);
-    let (apps, total) = ledger.store.apps(&filter, (number - 1) * APPS, APPS).await?;
-    let places = ledger.store.places(&apps).await?;
-    let view = View { filter: &filter, apps: &apps, places: sorted(&places), number, total, now: now() };
+    let only_trouble = query.text("show").is_some_and(|text| text == TROUBLE);
+    let (number, most) = if only_trouble { (1, LOOKED_AT) } else { (number, APPS) };
+    let (mut apps, mut total) = ledger.store.apps(&filter, (number - 1) * APPS, most).await?;
+    let mut places = ledger.store.places(&apps).await?;
+    if only_trouble {
+        let troubled = troubled(&apps, &places, filter.environment.as_deref());
+        apps.retain(|app| troubled.contains(&app.entity_id));
+        places.retain(|place| troubled.contains(&place.entity_id));
+        total = i64::try_from(apps.len()).unwrap_or(i64::MAX);
+    }
+    let places = sorted(&places);
+    let view = View { filter: &filter, only_trouble, apps: &apps, places, number, total, now: now() };
     Ok(page("What runs where", &who, view.body()))
+}
+
+/// Returns the apps that somebody should look at: in a place that counts something failed, is unhealthy, or is under way.
+fn troubled(apps: &[App], places: &[Place], environment: Option<&str>) -> BTreeSet<String> {
+    let told: BTreeMap<&str, &App> = apps.iter().map(|app| (app.entity_id.as_str(), app)).collect();
+    let is_ill = |place: &Place| {
+        let app = told.get(place.entity_id.as_str());
+        app.is_some_and(|app| health_of(app, place) == Some(Overall::Unhealthy))
+    };
+    let counts = |place: &&Place| environment.is_none_or(|wanted| wanted == place.environment);
+    let bad = [Deploying, Pending, Failed, RolledBack];
+    let all = places.iter().filter(counts).filter(|place| latest_is(place, &bad) || is_ill(place));
+    all.map(|place| place.entity_id.clone()).collect()
 }
 
 type Places<'a> = BTreeMap<(&'a str, &'a str), &'a Place>;
@@ -48,6 +75,7 @@ fn sorted(places: &[Place]) -> Places<'_> {
 
 struct View<'a> {
     filter: &'a AppFilter,
+    only_trouble: bool,
     apps: &'a [App],
     places: Places<'a>,
     number: i64,
@@ -57,7 +85,7 @@ struct View<'a> {
 
 impl View<'_> {
     fn body(&self) -> Markup {
-        let is_filtered = self.filter.name.is_some() || self.filter.environment.is_some();
+        let is_filtered = self.is_filtered();
         html! {
             div.head {
                 h1 { "What runs where" }
@@ -77,17 +105,24 @@ impl View<'_> {
         }
     }
 
+    fn is_filtered(&self) -> bool {
+        self.only_trouble || self.filter.name.is_some() || self.filter.environment.is_some()
+    }
+
     fn summary(&self) -> Markup {
         let count = |is: fn(&Place) -> bool| self.places.values().filter(|place| is(place)).count();
         let under_way = count(|place| latest_is(place, &[Deploying, Pending]));
         let failed = count(|place| latest_is(place, &[Failed, RolledBack]));
-        let ill = count(|place| health_of(place) == Some(Overall::Unhealthy));
+        let ill =
+            self.apps.iter().flat_map(|app| self.places_of(app).map(move |place| health_of(app, place)));
+        let ill = ill.filter(|health| *health == Some(Overall::Unhealthy)).count();
+        let running = count(|place| place.active.is_some());
         html! {
             span { strong { (self.total) } @if self.total == 1 { " app" } @else { " apps" } }
-            span { strong { (self.places.len()) } " running places" }
-            @if under_way > 0 { span.status.runs { (words::sign("runs")) (under_way) " under way" } }
-            @if failed > 0 { span.status.bad { (words::sign("bad")) (failed) " ended badly last" } }
-            @if ill > 0 { span.status.bad { (words::sign("bad")) (ill) " unhealthy" } }
+            span { strong { (running) } " running" }
+            @if under_way > 0 { a.status.runs href=(LOOK) { (words::sign("runs")) (under_way) " under way" } }
+            @if failed > 0 { a.status.bad href=(LOOK) { (words::sign("bad")) (failed) " failed last" } }
+            @if ill > 0 { a.status.bad href=(LOOK) { (words::sign("bad")) (ill) " unhealthy" } }
         }
     }
 
@@ -97,9 +132,12 @@ impl View<'_> {
                 div { label for="q" { "App" }
                     input #q type="search" name="q" value=[self.filter.name.as_deref()] placeholder="part of its name"; }
                 div { label for="environment" { "Environment" }
-                    input #environment type="search" name="environment" value=[self.filter.environment.as_deref()] placeholder="any"; }
+                    input #environment type="search" name="environment" value=[self.filter.environment.as_deref()] placeholder="any" list="environments"; }
+                datalist #environments { @for name in self.environments() { option value=(name) {} } }
+                div.tick { input #show type="checkbox" name="show" value=(TROUBLE) checked[self.only_trouble];
+                    label for="show" { "Only what needs a look" } }
                 button type="submit" { "Filter" }
-                @if self.filter.name.is_some() || self.filter.environment.is_some() { a.clear href="/" { "Show all" } }
+                @if self.is_filtered() { a.clear href="/" { "Show all" } }
             }
         }
     }
@@ -113,14 +151,14 @@ impl View<'_> {
                     caption.unseen { "Apps by environment: version, health and age of what runs" }
                     thead role="rowgroup" { tr role="row" {
                         th scope="col" role="columnheader" { "App" }
-                        @for environment in &environments { th scope="col" role="columnheader" { (environment) } }
+                        @for environment in &environments { th scope="col" role="columnheader" { (words::name(environment)) } }
                     } }
                     tbody role="rowgroup" {
                         @for app in self.apps { tr role="row" {
-                            th scope="row" role="rowheader" { a href={ "/apps/" (app.entity_id) } { (app.name) } }
+                            th scope="row" role="rowheader" { a href={ "/apps/" (app.entity_id) } { (words::name(&app.name)) } }
                             @for environment in &environments {
                                 @match self.places.get(&(app.entity_id.as_str(), *environment)) {
-                                    Some(place) => td role="cell" data-name=(environment) { (self.cell(app, place)) },
+                                    Some(place) => td role="cell" data-name=(environment) { (cell(app, place, self.now)) },
                                     None => td.none role="cell" { span.unseen { "not deployed" } span aria-hidden="true" { "–" } },
                                 }
                             }
@@ -131,31 +169,9 @@ impl View<'_> {
         }
     }
 
-    fn cell(&self, app: &App, place: &Place) -> Markup {
-        let other = place.latest.as_ref().filter(|latest| !matches!(latest.status, Active | Inactive));
-        html! {
-            @match &place.active {
-                Some(active) => (self.running(app, active)),
-                None => span.nothing { "nothing runs" },
-            }
-            @if let Some(latest) = other {
-                a.latest href={ "/deployments/" (latest.deployment_id) } {
-                    (words::status(latest.status)) " " span.version { (latest.version) } " " (words::ago(latest.deployed_at, self.now))
-                }
-            }
-        }
-    }
-
-    fn running(&self, app: &App, active: &Standing) -> Markup {
-        let health = words::overall(&active.health_checks).or_else(|| told(&app.health_status));
-        html! {
-            a.running href={ "/deployments/" (active.deployment_id) } {
-                span.version { (active.version) }
-                span.about {
-                    (words::health(health)) " " (words::ago(active.deployed_at, self.now))
-                }
-            }
-        }
+    fn places_of<'a>(&'a self, app: &'a App) -> impl Iterator<Item = &'a Place> {
+        let id = app.entity_id.as_str();
+        self.places.range((id, "")..).take_while(move |((of, _), _)| *of == id).map(|(_, place)| *place)
     }
 
     fn environments(&self) -> Vec<&str> {
@@ -164,7 +180,7 @@ impl View<'_> {
         if let Some(wanted) = self.filter.environment.as_deref() {
             all.retain(|name| *name == wanted);
         }
-        all.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
+        all.sort_by_key(|name| order(name));
         all
     }
 
@@ -174,12 +190,45 @@ impl View<'_> {
     }
 }
 
+/// Returns what runs in a place, and what came after it unless it went well.
+pub(super) fn cell(app: &App, place: &Place, now: i64) -> Markup {
+    let other = place.latest.as_ref().filter(|latest| !matches!(latest.status, Active | Inactive));
+    html! {
+        @match &place.active {
+            Some(active) => (running(app, active, now)),
+            None => span.nothing { "nothing runs" },
+        }
+        @if let Some(latest) = other {
+            a.latest href={ "/deployments/" (latest.deployment_id) } {
+                (words::status(latest.status)) " " span.version { (words::name(&latest.version)) } " "
+                (words::ago(latest.deployed_at, now))
+            }
+        }
+    }
+}
+
+fn running(app: &App, active: &Standing, now: i64) -> Markup {
+    let health = words::overall(&active.health_checks).or_else(|| told(&app.health_status));
+    html! {
+        a.running href={ "/deployments/" (active.deployment_id) } {
+            span.version { (words::name(&active.version)) }
+            span.about { (words::health(health)) " " (words::ago(active.deployed_at, now)) }
+        }
+    }
+}
+
+/// Where an environment stands among others: from the first one that a release goes to.
+pub(super) fn order(environment: &str) -> usize {
+    ORDER.iter().position(|known| *known == environment).unwrap_or(ORDER.len())
+}
+
 fn latest_is(place: &Place, wanted: &[DeploymentStatus]) -> bool {
     place.latest.as_ref().is_some_and(|latest| wanted.contains(&latest.status))
 }
 
-fn health_of(place: &Place) -> Option<Overall> {
-    words::overall(&place.active.as_ref()?.health_checks)
+/// Health of what runs in a place: by its checks, else what somebody told the API of the app.
+fn health_of(app: &App, place: &Place) -> Option<Overall> {
+    words::overall(&place.active.as_ref()?.health_checks).or_else(|| told(&app.health_status))
 }
 
 /// What somebody told the API of an entity's health.

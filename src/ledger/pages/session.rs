@@ -33,12 +33,14 @@ pub struct Who {
     caller: Option<Caller>,
     is_open: bool,
     csrf: String,
+    /// Hash of the session's id.
+    session: Option<[u8; 32]>,
 }
 
 impl Who {
     /// Returns somebody who may do nothing and send no form: who reads an error before anything is known.
     pub fn nobody() -> Self {
-        Self { caller: None, is_open: false, csrf: String::new() }
+        Self { caller: None, is_open: false, csrf: String::new(), session: None }
     }
 
     /// Returns somebody who may only sign in.
@@ -73,12 +75,12 @@ impl Who {
         &self.csrf
     }
 
-    /// Returns whether it still counts: the token may have been revoked meanwhile.
-    pub fn still_counts(&self, ledger: &Ledger) -> bool {
-        match &self.caller {
-            Some(caller) => ledger.guard.caller(caller.id).is_some(),
-            None => self.is_open && ledger.guard.is_open(),
-        }
+    /// Returns whether it still counts: meanwhile it may have signed out, or its token may have been revoked.
+    pub(super) fn still_counts(&self, ledger: &Ledger) -> bool {
+        let (Some(caller), Some(session)) = (&self.caller, &self.session) else {
+            return self.is_open && ledger.guard.is_open();
+        };
+        ledger.sessions.is_kept(session, Instant::now()) && ledger.guard.caller(caller.id).is_some()
     }
 }
 
@@ -144,6 +146,10 @@ impl Sessions {
         (session.until > now).then_some(session)
     }
 
+    fn is_kept(&self, hash: &[u8; 32], now: Instant) -> bool {
+        lock(&self.kept).get(hash).is_some_and(|session| session.until > now)
+    }
+
     /// Returns how many seconds an address must wait that failed too often.
     pub(super) fn must_wait(&self, address: IpAddr, now: Instant) -> Option<u64> {
         let failures = lock(&self.failures);
@@ -193,13 +199,13 @@ pub(super) async fn gate(State(ledger): State<Shared>, mut request: Request, nex
 }
 
 fn who(ledger: &Ledger, headers: &HeaderMap) -> Result<Who, Denied> {
-    let session = id_in(headers).and_then(|id| ledger.sessions.find(id, Instant::now()));
     if ledger.guard.is_open() {
         return Ok(Who { is_open: true, ..Who::stranger(&ledger.sessions) });
     }
-    let session = session.ok_or(Denied::Unknown)?;
+    let id = id_in(headers).ok_or(Denied::Unknown)?;
+    let session = ledger.sessions.find(id, Instant::now()).ok_or(Denied::Unknown)?;
     let caller = ledger.guard.admit_again(session.token)?;
-    Ok(Who { caller: Some(caller), is_open: false, csrf: session.csrf })
+    Ok(Who { caller: Some(caller), is_open: false, csrf: session.csrf, session: Some(digest(id)) })
 }
 
 /// Whether nobody has to sign in any more.

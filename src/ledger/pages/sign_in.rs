@@ -46,7 +46,11 @@ pub(super) fn ask(request: &Request) -> Response {
 /// perhaps signed in.
 fn again(here: &str) -> Response {
     let Some(here) = own_path(here) else { return to(IN) };
-    let mut response = page("One moment", &Who::nobody(), html! { p { a href=(here) { "Go on" } } });
+    let mut response = page(
+        "One moment",
+        &Who::nobody(),
+        html! { div.narrow { h1 { "One moment" } p { a href=(here) { "Go on" } } } },
+    );
     if let Ok(value) = HeaderValue::from_str(&format!("0; url={here}")) {
         response.headers_mut().insert("refresh", value);
     }
@@ -76,6 +80,8 @@ fn form(ledger: &Shared, next: &str, wrong: Option<&str>) -> Response {
             form.card method="post" action=(IN) {
                 (layout::csrf(&who))
                 input type="hidden" name="next" value=(next);
+                // What keeps passwords wants to know whose it is.
+                input type="text" name="username" value="ffe-ledger" autocomplete="username" hidden readonly;
                 label for="token" { "Token" }
                 input #token type="password" name="token" required autofocus autocomplete="current-password"
                     spellcheck="false" placeholder="ffel_…" aria-invalid=[wrong.map(|_| "true")]

@@ -23,18 +23,26 @@ pub fn status(status: DeploymentStatus) -> Markup {
 
 /// Returns the sign of a class of states; whoever does not see it has the word beside it.
 pub fn sign(class: &str) -> Markup {
-    let path = match class {
-        "good" => "M3.5 8.5l3 3 6-7",
-        "bad" => "M4 4l8 8M12 4l-8 8",
-        "warn" => "M8 3v6M8 12.5v.5",
-        "back" => "M7 3L3.5 6.5 7 10M4 6.5h5a3.5 3.5 0 0 1 0 7H6",
-        "runs" => "M8 2.5a5.5 5.5 0 1 1-5.5 5.5",
-        "waits" => "M8 4v4l3 2",
-        _ => "M4 8h8",
-    };
+    html! { svg.sign width="14" height="14" aria-hidden="true" { use href={ "#sign-" (class) } {} } }
+}
+
+/// What the signs are drawn of; a page has each of them once.
+const SIGNS: [(&str, &str); 7] = [
+    ("good", "M3.5 8.5l3 3 6-7"),
+    ("bad", "M4 4l8 8M12 4l-8 8"),
+    ("warn", "M8 3v6M8 12.5v.5"),
+    ("back", "M7 3L3.5 6.5 7 10M4 6.5h5a3.5 3.5 0 0 1 0 7H6"),
+    ("runs", "M8 2.5a5.5 5.5 0 1 1-5.5 5.5"),
+    ("waits", "M8 2.5a5.5 5.5 0 1 0 .01 0M8 5.5V8l1.5 1"),
+    ("past", "M4 8h8"),
+];
+
+/// Returns the drawings that [`sign`] uses.
+pub(super) fn signs() -> Markup {
     html! {
-        svg.sign width="14" height="14" viewBox="0 0 16 16" fill="none" stroke-width="2" stroke-linecap="round"
-            stroke-linejoin="round" aria-hidden="true" { path d=(path) {} }
+        svg.unseen aria-hidden="true" focusable="false" {
+            @for (class, path) in SIGNS { symbol id={ "sign-" (class) } viewBox="0 0 16 16" { path d=(path) {} } }
+        }
     }
 }
 
@@ -64,6 +72,11 @@ pub fn ago(micros: i64, now: i64) -> Markup {
 /// Returns a time in full.
 pub fn at(micros: i64) -> Markup {
     html! { time datetime=(machine(micros)) { (exact(micros)) } }
+}
+
+/// Returns the time of a day, to the second.
+pub fn clock(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%H:%M:%S").to_string()
 }
 
 fn machine(micros: i64) -> String {
@@ -101,6 +114,25 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// Returns foreign text of several lines, with what stands between backticks as code.
+pub fn prose(text: &str) -> Markup {
+    let text = crate::text::harmless_lines(text);
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd number of backticks closes nothing: then they are text.
+    let is_paired = parts.len() % 2 == 1;
+    html! {
+        @if is_paired {
+            @for (index, part) in parts.iter().enumerate() { @if index % 2 == 1 { code { (part) } } @else { (part) } }
+        } @else { (text) }
+    }
+}
+
+/// Returns a foreign name, which is a link's text: never nothing.
+pub fn name(text: &str) -> String {
+    let name = short(text, 100);
+    if name.trim().is_empty() { "(no name)".to_owned() } else { name }
+}
+
 /// Returns one line of foreign text: without a terminal's sequences, and not longer than a person reads.
 pub fn short(text: &str, longest: usize) -> String {
     crate::text::shortened(&harmless(text), longest)
@@ -119,6 +151,12 @@ mod tests {
         let durations = [900, 1234, 59_999, 61_000, 3_660_000].map(duration);
         assert_eq!(durations, ["900 ms", "1.2 s", "59 s", "1 min 1 s", "1 h 1 min"]);
         assert_eq!(exact(1_000_000), "1970-01-01 00:00:01 UTC");
+    }
+
+    #[test]
+    fn backticks_become_code_in_pairs_only() {
+        assert_eq!(prose("a `<b>` c").into_string(), "a <code>&lt;b&gt;</code> c");
+        assert_eq!(prose("a ` b").into_string(), "a ` b");
     }
 
     #[test]

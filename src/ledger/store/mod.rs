@@ -5,6 +5,7 @@
 //! the same commit. Does not know HTTP.
 
 mod applying;
+mod beside;
 mod change;
 mod checks;
 mod create;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::Notify;
 
+pub use beside::{Beside, Step};
 pub use change::{Changes, Told};
 pub use checks::CheckCount;
 pub use create::Create;

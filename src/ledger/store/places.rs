@@ -129,7 +129,7 @@ fn place(row: &dyn Columns) -> Result<Place, StoreError> {
     })
 }
 
-fn standing(row: &dyn Columns, first: usize) -> Result<Option<Standing>, StoreError> {
+pub(super) fn standing(row: &dyn Columns, first: usize) -> Result<Option<Standing>, StoreError> {
     let Some(deployment_id) = row.maybe_text(first)? else { return Ok(None) };
     Ok(Some(Standing {
         deployment_id,
