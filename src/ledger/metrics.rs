@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::nats::{CURSOR, NatsState};
-use super::store::{MEASURED_DAYS, Measures, Store, StoreError};
+use super::store::{Figures, MEASURED_DAYS, Store, StoreError};
 use crate::model::lifecycle::DeploymentStatus;
 
 /// Upper ends of the buckets of request durations, in seconds.
@@ -125,27 +125,33 @@ async fn deployments_text(store: &Store) -> Result<String, StoreError> {
             found.count,
         );
     }
-    let measures = store.measures().await?;
+    let measures = store.measures(MEASURED_DAYS).await?;
     #[expect(clippy::type_complexity, reason = "a table: name, what it is, and how it is read")]
-    let table: [(&str, &str, fn(&Measures) -> Option<f64>); 5] = [
-        ("dora_deployments_per_day", "Deployments that came to run, a day, over 30 days.", |measures| {
-            Some(measures.succeeded as f64 / MEASURED_DAYS as f64)
+    let table: [(&str, &str, fn(&Figures) -> Option<f64>); 5] = [
+        ("dora_deployments_per_day", "Deployments that came to run, a day, over 30 days.", |figures| {
+            Some(figures.ran as f64 / MEASURED_DAYS as f64)
         }),
-        ("dora_lead_time_seconds", "Mean time from the commit to running, over 30 days.", |m| m.lead_time_s),
+        ("dora_lead_time_seconds", "Median time from the commit to running, over 30 days.", |figures| {
+            figures.lead_time_s
+        }),
         (
             "dora_change_failure_ratio",
             "Part of deployments that failed or were rolled back, over 30 days.",
-            |m| (m.ended > 0).then(|| m.failed as f64 / m.ended as f64),
+            Figures::failure_ratio,
         ),
-        ("dora_time_to_restore_seconds", "Mean time from a deployment to its rollback, over 30 days.", |m| {
-            m.restore_s
+        (
+            "dora_time_to_restore_seconds",
+            "Median time from a failed deployment to what is active next, over 30 days.",
+            |figures| figures.restore_s,
+        ),
+        ("deployment_duration_mean_seconds", "Mean duration of deployments, over 30 days.", |figures| {
+            figures.duration_s
         }),
-        ("deployment_duration_mean_seconds", "Mean duration of deployments, over 30 days.", |m| m.duration_s),
     ];
     for (name, about, read) in table {
         out.push_str(&head(name, "gauge", about));
         for measures in &measures {
-            if let Some(value) = read(measures) {
+            if let Some(value) = read(&measures.figures) {
                 line(&mut out, name, &place_labels(&measures.app, &measures.environment), value);
             }
         }

@@ -7,6 +7,7 @@ mod edges;
 mod entities;
 mod health;
 mod invariants;
+mod measures;
 mod nats;
 mod page_content;
 mod pages;

@@ -48,7 +48,8 @@ impl Applying<'_> {
                 count_checks(transaction, &deployment, &self.report.health_checks).await?;
             }
         }
-        update(transaction, &deployment, self.report.committed_at.map(|time| self.told(time))).await?;
+        let committed_at = self.report.committed_at.map(|time| self.told(time));
+        update(transaction, &deployment, committed_at, self.report.action).await?;
         Ok(deployment)
     }
 
@@ -175,7 +176,7 @@ impl Applying<'_> {
         };
         let id = old.parse().map_err(StoreError::of_column(0))?;
         let Some(mut old) = find(transaction, id).await? else { return Ok(()) };
-        old.rolled_back_at = Some(self.at);
+        old.rolled_back_at = Some(new.deployed_at);
         old.rolled_back_by = Some(by.to_owned());
         old.rollback_reason = Some(without_nul(rollback.reason.clone()));
         old.previous_deployment_id = Some(new.deployment_id.clone());

@@ -44,7 +44,7 @@ pub use entities::{EntityFilter, EntityPage};
 pub use error::StoreError;
 pub use lifecycle::{LifecycleError, Refused};
 pub use lines::KeptLine;
-pub use measures::{MEASURED_DAYS, Measures};
+pub use measures::{Figures, MEASURED_DAYS, Measures, Period, Series, Span};
 pub use outbox::OutboxEvent;
 pub use places::{App, AppFilter, Place, Standing};
 pub use reports::{Kept, KeptReport, ReportError};

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::rows::{DEPLOYMENT, deployment, get};
 use super::together::Together;
 use super::{Deployment, Json, StoreError};
+use crate::model::lifecycle::ReportAction;
 
 /// Returns a deployment as it is within the transaction.
 pub(super) async fn find(
@@ -112,12 +113,13 @@ pub(super) async fn update(
     transaction: &mut Transaction<'static, Any>,
     told: &Deployment,
     committed_at: Option<i64>,
+    action: ReportAction,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE deployments SET version = $2, config_snapshot = $3, status = $4, deployed_at = $5, rolled_back_at = $6, \
          rolled_back_by = $7, rollback_reason = $8, previous_deployment_id = $9, health_checks = $10, \
          last_health_check = $11, error_logs = $12, deployment_duration_seconds = $13, validation_results = $14, \
-         updated_at = $15, committed_at = $16 WHERE deployment_id = $1",
+         updated_at = $15, committed_at = $16, goes_back = $17 WHERE deployment_id = $1",
     )
     .bind(told.deployment_id.as_str())
     .bind(told.version.as_str())
@@ -135,6 +137,7 @@ pub(super) async fn update(
     .bind(told.validation_results.as_ref().map(Json::text))
     .bind(told.updated_at)
     .bind(committed_at)
+    .bind(i64::from(action == ReportAction::Rollback))
     .execute(&mut **transaction)
     .await?;
     Ok(())
