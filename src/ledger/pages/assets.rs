@@ -12,7 +12,7 @@ pub(super) const SCRIPT: &str = "/pages/page.js";
 /// Where the icon is.
 pub(super) const ICON: &str = "/pages/icon.svg";
 
-const STYLE_TEXT: &str = include_str!("style.css");
+const STYLE_TEXT: &str = concat!(include_str!("style.css"), include_str!("charts.css"));
 const SCRIPT_TEXT: &str = include_str!("page.js");
 const ICON_TEXT: &str = include_str!("icon.svg");
 

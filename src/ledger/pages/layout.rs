@@ -60,8 +60,8 @@ fn document(title: &str, who: &Who, body: &Markup) -> Markup {
 }
 
 /// Pages that stand in the navigation.
-const PLACES: [(&str, &str); 3] =
-    [("/", "What runs where"), ("/deployments", "Deployments"), ("/docs", "API")];
+const PLACES: [(&str, &str); 4] =
+    [("/", "What runs where"), ("/deployments", "Deployments"), ("/dora", "Measures"), ("/docs", "API")];
 
 fn top(title: &str, who: &Who) -> Markup {
     html! {

@@ -121,7 +121,7 @@ pub(super) async fn app(
     let now = now();
     let body = html! {
         nav.trail aria-label="Where this is" { a href="/" { "What runs where" } span aria-hidden="true" { "›" } span { (name(&app.name)) } }
-        div.head { h1 { (name(&app.name)) } p.summary { (short(&app.kind, 100)) } }
+        div.head { h1 { (name(&app.name)) } p.summary { span { (short(&app.kind, 100)) } a href={ "/apps/" (app.entity_id) "/dora" } { "How deploying goes" } } }
         (about(&entity))
         @if !places.is_empty() {
             section aria-labelledby="places" {

@@ -5,8 +5,10 @@
 //! others wrote are escaped by the templates, and terminal's sequences are taken out of them (`text`).
 
 mod assets;
+mod chart;
 mod deployment;
 mod difference;
+mod dora;
 mod findings;
 mod form;
 pub mod layout;
@@ -42,6 +44,8 @@ pub(super) fn router(ledger: &Shared) -> Router<Shared> {
         .route("/deployments/{id}", get(deployment::show))
         .route("/deployments/{id}/live", get(log::live))
         .route("/apps/{id}", get(lists::app))
+        .route("/dora", get(dora::all))
+        .route("/apps/{id}/dora", get(dora::of_app))
         .route("/sign-out", post(sign_in::end))
         .route_layer(from_fn_with_state(ledger.clone(), session::gate));
     Router::new()
