@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::dispatch::{GITHUB, GitHub, TokenSource, Workflow, api_address};
 use super::log::{self, LogFiles};
 use super::nats::{Address, AddressError};
 use super::serve::serve;
@@ -73,6 +74,18 @@ struct Serve {
     /// Where this service itself runs: names its log files.
     #[arg(long, env = "FFE_LEDGER_ENVIRONMENT", default_value = "development", value_name = "NAME")]
     environment: EnvironmentName,
+    /// Workflow that the rollback button starts for an app, `*` for all others; several are separated by commas. The token
+    /// is in FFE_LEDGER_GITHUB_TOKEN, or in the file that FFE_LEDGER_GITHUB_TOKEN_FILE names.
+    #[arg(
+        long,
+        env = "FFE_LEDGER_ROLLBACK_WORKFLOWS",
+        value_delimiter = ',',
+        value_name = "APP=OWNER/REPOSITORY/FILE[@REF]"
+    )]
+    rollback_workflow: Vec<Workflow>,
+    /// Address of GitHub's API; of GitHub Enterprise Server as https://HOST/api/v3.
+    #[arg(long, env = "FFE_LEDGER_GITHUB_API", default_value = GITHUB, value_parser = api_address, value_name = "URL")]
+    github_api: String,
     /// How the log on stderr is written.
     #[arg(long, env = "FFE_LEDGER_LOG_FORMAT", value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -155,6 +168,11 @@ fn run_serve(verb: Serve, matches: Option<&ArgMatches>) -> ExitCode {
         request_timeout: Duration::from_secs(verb.request_timeout_s),
         grace: Duration::from_secs(verb.grace_s),
         nats,
+        github: GitHub {
+            api: verb.github_api,
+            token: TokenSource::of_environment(),
+            workflows: verb.rollback_workflow,
+        },
     };
     run(async {
         serve(&verb.database.database, verb.database.connections, settings).await?;

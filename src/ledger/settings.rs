@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::dispatch::GitHub;
 use super::nats::Address;
 use super::store::OnConflict;
 
@@ -23,4 +24,6 @@ pub struct Settings {
     pub grace: Duration,
     /// NATS that events are published to; without one the outbox is a feed.
     pub nats: Option<Address>,
+    /// Where the rollback button starts workflows.
+    pub github: GitHub,
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
 mod deployments;
+mod dispatch;
 mod disturbed;
 mod edges;
 mod entities;

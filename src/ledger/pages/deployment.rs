@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::difference::{self, Told};
 use super::session::Who;
 use super::words::{ago, at, duration, name, short, status};
-use super::{findings, links, log, page, timeline};
+use super::{findings, links, log, page, rollback, timeline};
 use crate::ledger::Shared;
 use crate::ledger::api::error::ApiError;
 use crate::ledger::api::extract::Id;
 use crate::ledger::api::fields::Query;
-use crate::ledger::store::{Beside, Deployment, KeptLine, Standing, Step, now};
+use crate::ledger::store::{Beside, Deployment, KeptLine, RollbackRequest, Standing, Step, now};
 use crate::model::lifecycle::DeploymentStatus::{Active, Inactive, RolledBack};
 use crate::model::lifecycle::{Report, ReportAction};
 
@@ -29,6 +29,7 @@ struct View {
     lines: Vec<KeptLine>,
     /// Lines before this number are shown, and not the last ones.
     before: Option<i64>,
+    asked: Vec<RollbackRequest>,
     now: i64,
 }
 
@@ -56,12 +57,13 @@ async fn read(
 ) -> Result<View, ApiError> {
     let store = &ledger.store;
     let entity = [deployment.entity_id.as_str()];
-    let (names, beside, steps, lines, report) = tokio::try_join!(
+    let (names, beside, steps, lines, report, asked) = tokio::try_join!(
         store.names(&entity),
         store.beside(&deployment),
         store.steps(id),
         store.lines_before(id, before.unwrap_or(i64::MAX), log::SHOWN),
         store.report(id),
+        store.rollback_requests(&deployment.deployment_id),
     )?;
     let replaced = match beside.replaced.as_ref().and_then(|replaced| replaced.deployment_id.parse().ok()) {
         Some(id) => store.report(id).await?.and_then(|kept| parsed(kept.body.text())),
@@ -69,7 +71,7 @@ async fn read(
     };
     let app = names.into_values().next().unwrap_or_else(|| "app".to_owned());
     let report = report.and_then(|kept| parsed(kept.body.text()));
-    Ok(View { deployment, app, report, beside, replaced, steps, lines, before, now: now() })
+    Ok(View { deployment, app, report, beside, replaced, steps, lines, before, asked, now: now() })
 }
 
 /// A report that an older or newer program sent in a form of its own is not shown, and hides nothing else.
@@ -78,14 +80,14 @@ fn parsed(text: &str) -> Option<Report> {
 }
 
 impl View {
-    fn body(&self, _who: &Who) -> Markup {
+    fn body(&self, who: &Who) -> Markup {
         let deployment = &self.deployment;
         let after = Told { deployment, report: self.report.as_ref() };
         let before = self.beside.replaced.as_ref();
         let before = before.map(|deployment| Told { deployment, report: self.replaced.as_ref() });
         html! {
             (self.trail())
-            div #head data-fresh { (self.head()) }
+            div #head data-fresh { (self.head()) (rollback::button(who, deployment)) }
             div.columns {
                 div {
                     div #wrong-part data-fresh { (findings::wrong(deployment, self.report.as_ref())) }
@@ -95,6 +97,7 @@ impl View {
                 }
                 div {
                     div #about data-fresh { (self.about()) }
+                    div #asked-part data-fresh { (rollback::list(&self.asked)) }
                     div #findings data-fresh {
                         (findings::checks(&deployment.health_checks))
                         (findings::validation(deployment.validation_results.as_ref()))

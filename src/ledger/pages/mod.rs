@@ -16,6 +16,7 @@ mod links;
 mod lists;
 pub mod log;
 mod overview;
+mod rollback;
 pub mod session;
 mod sign_in;
 mod timeline;
@@ -46,6 +47,7 @@ pub(super) fn router(ledger: &Shared) -> Router<Shared> {
         .route("/apps/{id}", get(lists::app))
         .route("/dora", get(dora::all))
         .route("/apps/{id}/dora", get(dora::of_app))
+        .route("/deployments/{id}/rollback", get(rollback::show).post(rollback::send))
         .route("/sign-out", post(sign_in::end))
         .route_layer(from_fn_with_state(ledger.clone(), session::gate));
     Router::new()

@@ -9,7 +9,7 @@ use sqlx::{Any, AssertSqlSafe, Transaction};
 use super::{Kind, StoreError, now};
 
 /// Steps in order; the version of a schema is how many of them it has. A step that was released is never changed.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step {
         common: include_str!("schema/0001.sql"),
         sqlite: include_str!("schema/0001.sqlite.sql"),
@@ -18,6 +18,11 @@ const STEPS: [Step; 4] = [
     Step { common: include_str!("schema/0002.sql"), sqlite: "", postgres: "" },
     Step { common: include_str!("schema/0003.sql"), sqlite: "", postgres: "" },
     Step { common: include_str!("schema/0004.sql"), sqlite: "", postgres: "" },
+    Step {
+        common: include_str!("schema/0005.sql"),
+        sqlite: include_str!("schema/0005.sqlite.sql"),
+        postgres: include_str!("schema/0005.postgres.sql"),
+    },
 ];
 
 /// Number that programs of this kind agree on for PostgreSQL's advisory lock: "ffeledge" in ASCII.
