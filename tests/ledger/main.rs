@@ -1,6 +1,8 @@
 //! Tests of the built `ffe-ledger` over HTTP, on SQLite and on a real PostgreSQL alike.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
+mod browser;
+mod chromium;
 mod deployments;
 mod dispatch;
 mod disturbed;
