@@ -55,6 +55,35 @@ async fn quarter(ledger: &Ledger) -> Vec<String> {
     latest
 }
 
+/// A deployment with stages and lines; returns its id.
+async fn under_way(ledger: &Ledger, status: &str) -> String {
+    let id = nobody();
+    tell(ledger, &id, &with_lines(1, status, &["Pulling 3 images", "Error: <b>no</b> such image"])).await;
+    id
+}
+
+/// A report of `shop` in `staging` with these lines.
+fn with_lines(sequence: u32, status: &str, lines: &[&str]) -> Value {
+    let mut report = report("shop", "staging", "2.0.0", status, 0);
+    let at = report["started_at"].clone();
+    let line = |(number, text): (usize, &&str)| json!({"number": number + 1, "at": at, "stage": "pulling", "text": text});
+    report["sequence"] = json!(sequence);
+    report["lines"] = lines.iter().enumerate().map(line).collect();
+    let outcome =
+        if status == "deploying" { Value::Null } else { json!(status.replace("active", "succeeded")) };
+    report["stages"] = json!([
+        {"stage": "validating", "outcome": "succeeded", "started_at": at, "took_ms": 4000},
+        {"stage": "pulling", "outcome": outcome, "started_at": at, "took_ms": null},
+    ]);
+    if status == "deploying" {
+        report["finished_at"] = Value::Null;
+    }
+    if status == "failed" {
+        report["error_logs"] = json!("Error: no such image\nmanifest unknown");
+    }
+    report
+}
+
 /// A ledger with tokens and a browser; nothing where there is no browser.
 async fn both(github: Option<&GitHub>) -> Option<(Ledger, Chromium)> {
     let address = github.map(GitHub::address).unwrap_or_default();
@@ -104,8 +133,13 @@ async fn every_page_is_readable_on_a_phone_and_a_desk_in_light_and_dark() {
         ledger.server.client().get(ledger.server.url("/api/v1/entities?name=shop")).bearer_auth(&ledger.ada);
     let shop =
         ledger.server.send(bearer).await.expect(200)["entities"][0]["entity_id"].as_str().unwrap().to_owned();
+    let failed = under_way(&ledger, "failed").await;
     let pages = [
         ("overview", "/".to_owned()),
+        ("deployments", "/deployments".to_owned()),
+        ("app", format!("/apps/{shop}")),
+        ("active", format!("/deployments/{}", latest[1])),
+        ("failed", format!("/deployments/{failed}")),
         ("dora", "/dora".to_owned()),
         ("dora-weeks", format!("/apps/{shop}/dora?environment=production")),
         ("dora-days", format!("/apps/{shop}/dora?environment=production&days=30&by=day")),
@@ -131,7 +165,10 @@ async fn a_rollback_is_asked_for_by_keyboard() {
     let Some((ledger, browser)) = both(Some(&github)).await else { return };
     let latest = quarter(&ledger).await;
     signs_in(&browser, &ledger.ada).await;
-    browser.opens(&format!("/deployments/{}/rollback", latest[1])).await;
+    browser.opens(&format!("/deployments/{}", latest[1])).await;
+    browser.tabs_to("a.button").await;
+    browser.presses(ENTER).await;
+    browser.waits_for("Will run again").await;
     browser.tabs_to("textarea[name=reason]").await;
     browser.presses("Orders take a minute").await;
     browser.tabs_to("button.primary").await;
@@ -140,5 +177,32 @@ async fn a_rollback_is_asked_for_by_keyboard() {
     browser.saves("rollback-started").await;
     assert_eq!(github.asked()[0]["body"]["inputs"]["reason"], "Orders take a minute");
     browser.is_readable("a rollback that was asked for").await;
+    browser.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_appear_while_a_deployment_runs() {
+    let Some((ledger, browser)) = both(None).await else { return };
+    signs_in(&browser, &ledger.bob).await;
+    let id = nobody();
+    tell(&ledger, &id, &with_lines(1, "deploying", &["Pulling 3 images"])).await;
+    browser.looks(Size::Phone, Theme::Dark).await;
+    browser.opens(&format!("/deployments/{id}")).await;
+    browser.waits_for("Pulling 3 images").await;
+    // What is loaded anew forgets this.
+    browser.run("window.loaded = true").await;
+    tell(&ledger, &id, &with_lines(2, "deploying", &["Pulling 3 images", "Pulled backend"])).await;
+    browser.waits_for("Pulled backend").await;
+    browser.saves("live").await;
+    browser.is_readable("a deployment that is under way").await;
+    tell(
+        &ledger,
+        &id,
+        &with_lines(3, "active", &["Pulling 3 images", "Pulled backend", "Healthy after 3 s"]),
+    )
+    .await;
+    browser.waits_for("Healthy after 3 s").await;
+    browser.waits_for("active").await;
+    assert_eq!(browser.run("return window.loaded").await, true);
     browser.end().await;
 }
