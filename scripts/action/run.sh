@@ -64,6 +64,8 @@ pass_adopt
 [[ -z ${FFE_DEPLOY_PLAN:-} || $command = deploy ]] ||
     fail 2 invalid "the input \`plan\` is for \`command: deploy\`, and this is \`$command\`; nothing was touched"
 if [[ -n ${FFE_INPUT_SLACK_WEBHOOK:-} ]]; then export SLACK_WEBHOOK=$FFE_INPUT_SLACK_WEBHOOK; fi
+if [[ -n ${FFE_INPUT_LEDGER_URL:-} ]]; then export FFE_LEDGER_URL=$FFE_INPUT_LEDGER_URL; fi
+if [[ -n ${FFE_INPUT_LEDGER_TOKEN:-} ]]; then export FFE_LEDGER_TOKEN=$FFE_INPUT_LEDGER_TOKEN; fi
 if [[ -n ${FFE_INPUT_GITHUB_TOKEN:-} ]]; then export GITHUB_TOKEN=$FFE_INPUT_GITHUB_TOKEN; fi
 
 read -ra arguments <<<"$command"

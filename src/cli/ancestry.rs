@@ -121,6 +121,15 @@ async fn is_ancestor(old: &str, new: &str, directory: &Path) -> Option<bool> {
     }
 }
 
+/// Returns when a commit was made, where git knows.
+pub(super) async fn committed_at(commit: &str, directory: &Path) -> Option<jiff::Timestamp> {
+    if !is_commit(commit) {
+        return None;
+    }
+    let told = ask_git(directory, &["show", "--no-patch", "--format=%ct", commit]).await?;
+    jiff::Timestamp::from_second(told.stdout.trim().parse().ok()?).ok()
+}
+
 async fn ask_git(directory: &Path, args: &[&str]) -> Option<process::Finished> {
     let settings = config::HARDENED.iter().flat_map(|setting| ["-c", setting]);
     let command = Command::new("git").args(settings).args(args.iter().copied()).directory(directory);

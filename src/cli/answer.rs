@@ -14,11 +14,11 @@ use crate::agent::protocol::Reply;
 use crate::config::{self, Inputs};
 use crate::event::{DeploymentResult, PlanAnswer};
 use crate::model::{
-    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, Outcome,
-    Overall, RecoverAnswer, RecoveredDeployment, ValidateAnswer,
+    Action, DeploymentId, ErrorKind, Exit, FailureReport, Finding, FollowAnswer, HealthAnswer, HistoryEntry,
+    Outcome, Overall, RecoverAnswer, RecoveredDeployment, ValidateAnswer,
 };
 use crate::remote::session::{Message, Session, SessionError};
-use crate::remote::{self, Agents, How, RemoteError, Settings};
+use crate::remote::{self, Agents, How, Remote, RemoteError, Settings};
 use crate::report::story::PrunedTold;
 use crate::report::{found as table, human, json};
 use crate::text::Redactor;
@@ -58,6 +58,45 @@ async fn ask(
     surroundings: &Surroundings,
     github: Option<&Github>,
 ) -> Result<Exit, (Exit, FailureReport)> {
+    let (remote, mut session) = asked(wish, surroundings, github).await?;
+    let exit = listen(&mut session, wish).await?;
+    session.ended().await;
+    remote.close().await;
+    Ok(exit)
+}
+
+/// Returns the history of the host, newest first.
+///
+/// # Errors
+/// It cannot be had, and why.
+pub(super) async fn history(
+    wish: &Wish,
+    surroundings: &Surroundings,
+    github: Option<&Github>,
+) -> Result<Vec<HistoryEntry>, (Exit, FailureReport)> {
+    let (remote, mut session) = asked(wish, surroundings, github).await?;
+    let entries = loop {
+        match session.next().await {
+            Message::Reply(reply) => match *reply {
+                Reply::Answer { answer } => break typed(&answer).unwrap_or_default(),
+                Reply::Refused { outcome, failure } => return Err((outcome.exit(), failure)),
+                _ => {}
+            },
+            Message::End => return Err((Exit::Unreachable, session.lost().await.report())),
+            Message::Event(_) | Message::Noise(_) => {}
+        }
+    };
+    session.ended().await;
+    remote.close().await;
+    Ok(entries)
+}
+
+/// Reaches the target, and asks it.
+async fn asked(
+    wish: &Wish,
+    surroundings: &Surroundings,
+    github: Option<&Github>,
+) -> Result<(Remote, Session), (Exit, FailureReport)> {
     let resolved = wish.resolve(surroundings).await.map_err(|error| (error.exit(), error.report()))?;
     let redactor = Redactor::new(resolved.secrets.iter().map(crate::text::Secret::reveal));
     github.iter().for_each(|github| github.mask_on_stderr(&redactor));
@@ -70,10 +109,7 @@ async fn ask(
     let lost = |error: SessionError| (Exit::Unreachable, error.report());
     let mut session = Session::open(channel, redactor).await.map_err(lost)?;
     session.send_job(&job).await.map_err(lost)?;
-    let exit = listen(&mut session, wish).await?;
-    session.ended().await;
-    remote.close().await;
-    Ok(exit)
+    Ok((remote, session))
 }
 
 async fn listen(session: &mut Session, wish: &Wish) -> Result<Exit, (Exit, FailureReport)> {
@@ -145,7 +181,7 @@ fn typed<T: DeserializeOwned>(answer: &Value) -> Option<T> {
 }
 
 /// Prints JSON, or the table; what has no table is printed as JSON, too.
-fn print(answer: &Value, output: Output, table: Option<String>) {
+pub(super) fn print(answer: &Value, output: Output, table: Option<String>) {
     let text = table.filter(|_| output == Output::Human);
     // A reader that has seen enough (`| head`) is no error.
     let said = text.or_else(|| json::answer(answer).ok()).unwrap_or_default();

@@ -51,7 +51,7 @@ pub(super) enum Verb {
     /// Ask every health check once
     Health(TargetArgs),
     /// List the apps and environments of the configuration
-    List(ConfigArgs),
+    List(ListArgs),
     /// List earlier deployments, newest first
     History(HistoryArgs),
     /// Print the last log lines of one service or of all
@@ -75,6 +75,8 @@ pub(super) enum Verb {
     Prune(OperateArgs),
     /// Take a backup (`backup`, `backup create`), list those there are (`backup list`), or take old ones away (`backup prune`)
     Backup(Box<BackupArgs>),
+    /// Send the ledger what it has not got (`ledger sync`)
+    Ledger(LedgerArgs),
     /// Print the JSON Schemas (2020-12) of the configuration, of the event log and of the history's records
     Schema(SchemaArgs),
     /// Write deployments.yaml, environments.yaml and a workflow from what the project has; what is there stays
@@ -307,6 +309,16 @@ pub(super) struct InitArgs {
     pub output: Output,
 }
 
+/// Arguments of `list`.
+#[derive(Args, Clone)]
+pub(super) struct ListArgs {
+    /// What runs where instead, as the ledger knows it
+    #[arg(long, env = "FFE_DEPLOY_LEDGER", hide_env_values = true)]
+    pub ledger: bool,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// Arguments of `history`.
 #[derive(Args, Clone)]
 pub(super) struct HistoryArgs {
@@ -314,6 +326,9 @@ pub(super) struct HistoryArgs {
     /// often a release was put back
     #[arg(long, env = "FFE_DEPLOY_STATS", hide_env_values = true)]
     pub stats: bool,
+    /// Ask the ledger, not the host
+    #[arg(long, env = "FFE_DEPLOY_LEDGER", hide_env_values = true)]
+    pub ledger: bool,
     #[command(flatten)]
     pub target: TargetArgs,
 }
@@ -358,6 +373,32 @@ pub(super) enum BackupVerb {
     List(TargetArgs),
     /// Take away those that are older than `backup.retention` says, never the youngest good ones
     Prune(TargetArgs),
+}
+
+/// Arguments of `ledger`.
+#[derive(Args, Clone)]
+pub(super) struct LedgerArgs {
+    /// What to do with the ledger
+    #[command(subcommand)]
+    pub verb: LedgerVerb,
+}
+
+/// What to do with the ledger.
+#[derive(Subcommand, Clone)]
+pub(super) enum LedgerVerb {
+    /// Send the reports that could not be sent; with ENVIRONMENT also what the host's history knows and the ledger does not
+    Sync(Box<SyncArgs>),
+}
+
+/// Arguments of `ledger sync`.
+#[derive(Args, Clone)]
+pub(super) struct SyncArgs {
+    /// A report that was kept, the event log of a run that has ended, or a directory with kept reports; may be given several
+    /// times [default: the directories in which event logs lie]
+    #[arg(long, value_name = "PATH", env = "FFE_DEPLOY_FROM", hide_env_values = true)]
+    pub from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// How results are printed.

@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::args::Cli;
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "docs/action.md",
     "docs/architecture.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 14] = [
     "docs/guide.md",
     "docs/hooks.md",
     "docs/layout.md",
+    "docs/ledger.md",
     "docs/notifications.md",
     "docs/registries.md",
     "docs/releases.md",
@@ -136,9 +137,12 @@ fn reference() -> String {
     program.build();
     let mut page = HEAD.to_owned();
     for verb in program.get_subcommands() {
-        describe(&mut page, "ffe-deploy", verb);
+        if !verb.is_subcommand_required_set() {
+            describe(&mut page, "ffe-deploy", verb);
+        }
+        let before = format!("ffe-deploy {}", verb.get_name());
         for verb in verb.get_subcommands() {
-            describe(&mut page, "ffe-deploy backup", verb);
+            describe(&mut page, &before, verb);
         }
     }
     let deploy = program.find_subcommand("deploy").unwrap();

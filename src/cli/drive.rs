@@ -8,6 +8,7 @@ use super::ancestry::{self, Coming, Running};
 use super::answer;
 use super::building;
 use super::github::{Front, Github};
+use super::ledger::{self, Courier};
 use super::line::Line;
 use super::order::Wish;
 use super::own::{self, Own};
@@ -18,7 +19,7 @@ use super::stage::{Named, OwnEnding, Telling};
 use super::surroundings::Surroundings;
 use super::survey::survey;
 use crate::agent::protocol::{Frame, Reply, Start};
-use crate::config::{self, Audience, Resolved, Slack, TestSpec};
+use crate::config::{self, Audience, Resolved, TestSpec};
 use crate::event::{DeploymentResult, EventKind};
 use crate::here;
 use crate::model::{
@@ -53,7 +54,8 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         }
     };
     let audience = config::audience(&wish.inputs(&surroundings));
-    let secrets: Vec<_> = audience.slack.iter().flat_map(Slack::secrets).collect();
+    let secrets = audience.secrets();
+    let courier = ledger::begin(&wish, &audience, &telling);
     let patient_until = wish.options.wait_for_lease.map(|time| Instant::now() + time);
     let mut drive = Drive {
         wish,
@@ -63,6 +65,7 @@ pub(super) async fn drive(wish: Wish) -> Exit {
         redactor: Redactor::new(secrets.iter().map(crate::text::Secret::reveal)),
         github,
         audience,
+        courier,
         seen: 0,
         built: BTreeMap::new(),
         found: Vec::new(),
@@ -83,7 +86,8 @@ pub(super) async fn drive(wish: Wish) -> Exit {
             line.close().await;
         }
     };
-    tokio::join!(closed, drive.notify(recovered.as_ref()));
+    let courier = drive.courier.take();
+    tokio::join!(closed, drive.notify(recovered.as_ref()), drive.tell_ledger(courier));
     exit
 }
 
@@ -96,6 +100,8 @@ pub(super) struct Drive {
     pub(super) github: Option<Github>,
     /// Whom to tell of the end, also when the configuration is wrong.
     pub(super) audience: Audience,
+    /// Who tells the ledger.
+    pub(super) courier: Option<Courier>,
     /// Number of the last event of the host that was told: another connection may bring the same ones again.
     pub(super) seen: u64,
     /// Images that the runner has built and pushed, `repository@sha256:…` by service.
@@ -267,6 +273,7 @@ impl Drive {
             job.bundle = bundle;
             found.into_iter().for_each(|finding| self.find(finding));
         }
+        self.know_for_ledger(&resolved, &job).await;
         job.options.run_key = self.surroundings.run_key(job.bundle.commit.as_deref());
         let agents = Agents::found()?;
         let mut remote = remote::connect(&resolved.target, Settings::new(agents)).await?;

@@ -13,6 +13,7 @@ mod github;
 mod guide;
 mod hooks;
 mod init;
+mod ledger;
 mod line;
 mod order;
 mod own;
@@ -103,10 +104,18 @@ fn actions() -> Vec<String> {
 
 async fn run(verb: Verb) -> Exit {
     let wish = match verb {
-        Verb::List(args) if args.log.output == Output::Sarif => return no_findings("list"),
-        Verb::List(args) => return answer::list(&args),
+        Verb::List(args) if args.config.log.output == Output::Sarif => return no_findings("list"),
+        Verb::List(args) if args.ledger => return ledger::list(&args).await,
+        Verb::List(args) => return answer::list(&args.config),
         Verb::Schema(args) => return schema::print(&args),
         Verb::Guide => return guide::print(),
+        Verb::Ledger(args) => {
+            let args::LedgerVerb::Sync(args) = args.verb;
+            if args.target.reach.config.log.output == Output::Sarif {
+                return no_findings("ledger sync");
+            }
+            return ledger::sync(&args).await;
+        }
         Verb::Init(args) if args.output == Output::Sarif => return no_findings("init"),
         Verb::Init(args) => return init::init(&args),
         Verb::Deploy(args) => Wish::deploy(&args),
@@ -128,6 +137,9 @@ async fn run(verb: Verb) -> Exit {
             Wish::look(&args.target, if args.follow { Action::Follow } else { Action::Status })
         }
         Verb::Health(args) => Wish::look(&args, Action::Health),
+        Verb::History(args) if args.ledger && args.target.reach.config.log.output != Output::Sarif => {
+            return ledger::history(&Wish::history(&args)).await;
+        }
         Verb::History(args) => Wish::history(&args),
         Verb::Logs(args) => {
             let query = LogQuery { service: args.service.clone(), tail: args.tail, follow: args.follow };

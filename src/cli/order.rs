@@ -195,6 +195,16 @@ impl Wish {
         flags.fold(start, |words, (flag, value)| format!("{words} {flag} {}", shell_word(&harmless(&value))))
     }
 
+    /// Returns the words that send what the ledger has not got, with the same configuration.
+    pub(super) fn sync_words(&self) -> String {
+        let config = &self.reach.config;
+        let root = Some(&config.project_root).filter(|root| *root != Path::new("."));
+        let flags = [("--project-root", root), ("--config-dir", config.config_dir.as_ref())];
+        let flags = flags.into_iter().filter_map(|(flag, path)| Some((flag, path?.display().to_string())));
+        let start = "ffe-deploy ledger sync".to_owned();
+        flags.fold(start, |words, (flag, path)| format!("{words} {flag} {}", shell_word(&harmless(&path))))
+    }
+
     /// Returns the job for the agent, without its bundle.
     pub(super) fn job(
         &self,

@@ -44,13 +44,13 @@ pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, Str
 }
 
 /// Whether the job is being cancelled, and will be killed soon: also when the host did not acknowledge it.
-fn is_cancelled(result: &DeploymentResult) -> bool {
+pub(super) fn is_cancelled(result: &DeploymentResult) -> bool {
     let is_unacknowledged = result.errors.iter().any(|failure| failure.code == UNACKNOWLEDGED);
     result.outcome == Outcome::Cancelled || is_unacknowledged
 }
 
 /// Waits for a signal: whoever stops the job does not wait for Slack.
-async fn stopped() {
+pub(super) async fn stopped() {
     match Signals::new() {
         Ok(mut signals) => signals.raised().await,
         Err(_) => std::future::pending().await,

@@ -63,6 +63,8 @@ pub(super) struct Telling {
     verb: String,
     level: Level,
     log_dir: Option<PathBuf>,
+    /// Where the event log is.
+    pub event_log: PathBuf,
     started_at: Timestamp,
     stage_began: Option<Instant>,
     ticking: tokio::task::JoinHandle<()>,
@@ -131,6 +133,7 @@ impl Telling {
             verb: verb.to_owned(),
             level,
             log_dir: log.log_dir.clone(),
+            event_log: place,
             started_at: wall(),
             stage_began: None,
             ticking,
@@ -164,6 +167,11 @@ impl Telling {
         }
         self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).add_first(files);
         Ok(())
+    }
+
+    /// Adds a reporter before the others, which so far have heard nothing.
+    pub(super) fn add_first(&self, reporter: impl Reporter + 'static) {
+        self.shared.hub.lock().unwrap_or_else(PoisonError::into_inner).add_first(reporter);
     }
 
     /// Takes in where the app is, and how to go back from what this run does.

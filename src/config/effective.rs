@@ -42,7 +42,7 @@ pub fn effective(inputs: &Inputs) -> Result<ConfigAnswer, ConfigError> {
     let schema = schema::deployments();
     shown.walk(&schema["$defs"]["app"], Some(&app), &format!("deployments.{}", resolved.app.name));
     let mut root = project.files.deployments.root.clone();
-    for key in ["registries", "notify"] {
+    for key in ["registries", "notify", "ledger"] {
         let node = root.as_mut().and_then(|root| root.get_mut(key)).map(|node| {
             fill(node, key, &inputs.job, &mut Problems::default());
             &*node

@@ -22,6 +22,7 @@ pub(super) fn refuse(node: &Node, key: &str, problems: &mut Problems) {
                         "notify.slack.webhook" => {
                             "{ env: NAME }: the address stands in a variable".to_owned()
                         }
+                        "ledger.token" => "{ env: NAME }: the token stands in a variable".to_owned(),
                         _ => format!("`{}` under `secrets`, or a value such as `${{NAME}}`", entry.key),
                     };
                     problems.add(

@@ -7,6 +7,7 @@ use super::Inputs;
 use super::environment::{NamedVariable, read_variable};
 use super::interpolate::{Unfilled, Vars, fill, fill_text, is_reference};
 use super::job_values;
+use super::ledger::{self, LedgerFound};
 use super::reader::{Field, Problems, Section};
 use super::select::{Project, default_name};
 use super::yaml::{Node, Value};
@@ -52,13 +53,23 @@ pub struct Audience {
     pub environment: Option<EnvironmentName>,
     /// Where its end is told.
     pub slack: Option<Slack>,
+    /// The ledger that keeps its reports.
+    pub ledger: Option<LedgerFound>,
+}
+
+impl Audience {
+    /// Returns what must not be printed of all of them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.slack.iter().flat_map(Slack::secrets).chain(ledger::secrets(self.ledger.as_ref())).collect()
+    }
 }
 
 /// Returns whom to tell, whatever else is wrong with the configuration: [`super::resolve`] reports that.
 pub fn audience(inputs: &Inputs) -> Audience {
     let mut problems = Problems::default();
     let Ok(project) = Project::load(inputs, &mut problems) else {
-        return Audience { slack: read(None, &inputs.job, &mut problems), ..Audience::default() };
+        let ledger = ledger::read(None, &inputs.job, &mut problems);
+        return Audience { slack: read(None, &inputs.job, &mut problems), ledger, ..Audience::default() };
     };
     let environment = project.choose_environment(inputs, &mut problems).map(|(name, _)| name);
     let app = match (project.choose_app(inputs, &mut problems), &project.files.deployments.name) {
@@ -73,7 +84,8 @@ pub fn audience(inputs: &Inputs) -> Audience {
             .ok(),
     };
     let slack = read(project.files.deployments.root.as_ref(), &inputs.job, &mut problems);
-    Audience { app, environment, slack }
+    let ledger = ledger::read(project.files.deployments.root.as_ref(), &inputs.job, &mut problems);
+    Audience { app, environment, slack, ledger }
 }
 
 /// Reads `notify` of the file for apps. Nothing written, and no variable set: nobody is told.

@@ -23,7 +23,7 @@ use super::select::{Project, default_name};
 use super::target::{Above, EnvironmentVars, Target, not_said, spellings};
 use super::variables::{Layers, Sources, secrets_of};
 use super::yaml::{Entry, Node, Value};
-use super::{Inputs, Resolved, Verb, bundle, marks, notices, notify, outside, registries};
+use super::{Inputs, Resolved, Verb, bundle, ledger, marks, notices, notify, outside, registries};
 
 /// Returns the app, the environment and everything that goes with them, checked.
 ///
@@ -40,6 +40,7 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
         }
     }
     let slack = notify::read(project.files.deployments.root.as_ref(), &inputs.job, &mut problems);
+    let ledger = ledger::read(project.files.deployments.root.as_ref(), &inputs.job, &mut problems);
     let chosen = project.choose_environment(inputs, &mut problems);
     let app = project.choose_app(inputs, &mut problems);
     let place = chosen.map(|(name, entry)| read_place(inputs, name, entry, &mut problems));
@@ -58,6 +59,7 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     let parts = Parts { inputs, name, place, version, registries, project_root: &project.root, app_dir };
     let mut resolved = parts.finish(&mut written, problems)?;
     resolved.secrets.extend(slack.iter().flat_map(notify::Slack::secrets));
+    resolved.secrets.extend(ledger::secrets(ledger.as_ref()));
     resolved.secrets = dedup(resolved.secrets);
     Ok(resolved)
 }

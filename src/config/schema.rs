@@ -11,7 +11,7 @@ pub(super) mod tests;
 
 use serde_json::{Value, json};
 
-use kinds::{any_of, map, must, named, object, text, words};
+use kinds::{any_of, boolean, map, must, named, object, text, words};
 
 /// Where the published schemas are.
 const AT: &str = "https://raw.githubusercontent.com/Three-Rivers-Tech/ffe-deploy/main/schemas";
@@ -25,7 +25,12 @@ pub fn deployments() -> Value {
     app = must(app);
     app["required"] = json!(["type"]);
     let apps = named(APP_NAME, json!({ "$ref": "#/$defs/app" }), "The apps, by name.");
-    let schema = object(&[("deployments", apps), ("registries", registries()), ("notify", notify())]);
+    let schema = object(&[
+        ("deployments", apps),
+        ("registries", registries()),
+        ("notify", notify()),
+        ("ledger", ledger()),
+    ]);
     file("deployments", "What is deployed, and how.", schema, app)
 }
 
@@ -85,6 +90,18 @@ fn notify() -> Value {
         ("on", words("Which ends are told.", &["all", "changes", "failures"], json!("all"))),
     ]);
     map("Who is told of an end.", object(&[("slack", slack)]))
+}
+
+fn ledger() -> Value {
+    let about = "Address of the ledger: https, or http on loopback; `${NAME}` of the job.";
+    let url = text(about, "^(?:https?://[^@?#\\s]+|.*\\$\\{.*)$");
+    let token = any_of("The variable of the job with the token.", vec![variable(), reference()]);
+    let allow_http =
+        boolean("Whether the token may travel over http, where others could read it.", json!(false));
+    map(
+        "The ledger that is told of deployments.",
+        object(&[("url", url), ("token", token), ("allow_http", allow_http)]),
+    )
 }
 
 /// `{ env: NAME }`.

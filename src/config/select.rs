@@ -76,7 +76,8 @@ impl Project {
 
     /// Checks the top level of both files: what must be right whichever app is selected.
     pub(super) fn check_shape(&self, problems: &mut Problems) {
-        check_top(&self.files.deployments, &["deployments", "notify", "registries"], &["ledger"], problems);
+        let known = ["deployments", "ledger", "notify", "registries"];
+        check_top(&self.files.deployments, &known, &[], problems);
         let later = ["notify", "ledger"];
         check_top(&self.files.environments, &["environments"], &later, problems);
         for app in self.apps() {

@@ -648,7 +648,7 @@ fn the_documented_examples_are_accepted() {
             serde_saphyr::from_str::<serde_json::Value>(block).unwrap();
             continue;
         }
-        let name = if name == "notify" { "deployments" } else { name };
+        let name = if ["notify", "ledger"].contains(&name) { "deployments" } else { name };
         assert!(["deployments", "environments"].contains(&name), "{block}");
         let project = Project::new(&[
             (&format!("{name}.yaml"), block),

@@ -231,6 +231,30 @@ pub struct ListedApp {
     pub environments: Vec<String>,
 }
 
+/// Answer of `list --ledger`: what runs where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningAnswer {
+    /// Each app and environment in which something runs, in the order of their names.
+    pub running: Vec<ListedRunning>,
+}
+
+/// One line of [`RunningAnswer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRunning {
+    /// Name of the app: of the ledger's entity.
+    pub app: String,
+    /// Where it runs.
+    pub environment: String,
+    /// What runs there.
+    pub version: String,
+    /// Since when; UTC.
+    pub deployed_at: Timestamp,
+    /// Who brought it.
+    pub deployed_by: String,
+    /// Its key in the ledger.
+    pub deployment_id: DeploymentId,
+}
+
 /// One archive of `backup list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupListed {

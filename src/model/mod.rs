@@ -22,6 +22,7 @@ mod outcome;
 pub mod reference;
 mod registry;
 mod release;
+pub mod reported;
 pub mod rules;
 mod shown;
 mod stage;
@@ -31,8 +32,8 @@ mod wall;
 
 pub use answers::{
     BackupListed, CheckAnswer, ContainerStatus, CurrentRelease, FollowAnswer, HealthAnswer, LastDeployment,
-    LeaseHolder, ListAnswer, ListedApp, RecoverAnswer, RecoveredDeployment, StatusAnswer, Unfinished,
-    ValidateAnswer,
+    LeaseHolder, ListAnswer, ListedApp, ListedRunning, RecoverAnswer, RecoveredDeployment, RunningAnswer,
+    StatusAnswer, Unfinished, ValidateAnswer,
 };
 pub use app::{
     App, AppKind, ArchiveFormat, BackupSpec, Before, BuildMode, CheckProbe, CheckSpec, HealthSpec,

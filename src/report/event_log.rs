@@ -46,6 +46,20 @@ pub fn default_place(variable: impl Fn(&str) -> Option<String>, id: &DeploymentI
         .join(format!("{id}.jsonl"))
 }
 
+/// Returns the directories in which logs lie when no place is given, and what is kept beside them: those of every job and
+/// of every user's run on this machine.
+pub fn usual_places(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let directory = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = directory("HOME").map(|home| home.join(".local/state"));
+    let mut places: Vec<PathBuf> =
+        [directory("RUNNER_TEMP"), directory("XDG_STATE_HOME"), home].into_iter().flatten().collect();
+    if places.is_empty() {
+        places.push(std::env::temp_dir());
+    }
+    places.dedup();
+    places.into_iter().map(|place| place.join("ffe-deploy")).collect()
+}
+
 /// Opens a file for writing that only we can read, with the directories that it needs.
 pub(super) fn create_private(path: &Path, how: &mut OpenOptions) -> Result<File, ReportError> {
     let failed = |source| ReportError::Open { place: path.display().to_string(), source };

@@ -8,7 +8,8 @@ use super::{plan_words, summary, words};
 use crate::event::{DeploymentResult, Plan};
 use crate::model::{
     BackupListed, CheckAnswer, CheckStats, ConfigAnswer, ContainerState, Durations, HealthAnswer,
-    HealthState, HistoryEntry, HistoryStats, ListAnswer, Rollbacks, StatusAnswer, Verdict,
+    HealthState, HistoryEntry, HistoryStats, ListAnswer, ListedRunning, Rollbacks, RunningAnswer,
+    StatusAnswer, Verdict,
 };
 use crate::text::{harmless, harmless_lines};
 
@@ -73,6 +74,28 @@ pub fn list(answer: &ListAnswer, width: Option<u16>) -> String {
     });
     let mut page = Page::default();
     page.table(width, &["APP", "TYPE", "PATH", "ENVIRONMENTS"], apps);
+    page.end()
+}
+
+/// Returns the answer of `list --ledger`.
+pub fn running(answer: &RunningAnswer, width: Option<u16>) -> String {
+    if answer.running.is_empty() {
+        return "the ledger knows of nothing that runs\n".to_owned();
+    }
+    let rows = answer.running.iter().map(|one| {
+        let ListedRunning { app, environment, version, deployed_at, deployed_by, deployment_id } = one;
+        let since = time(*deployed_at);
+        vec![
+            app.clone(),
+            environment.clone(),
+            version.clone(),
+            since,
+            deployed_by.clone(),
+            deployment_id.to_string(),
+        ]
+    });
+    let mut page = Page::default();
+    page.table(width, &["APP", "ENVIRONMENT", "VERSION", "SINCE", "BY", "DEPLOYMENT"], rows);
     page.end()
 }
 

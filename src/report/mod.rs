@@ -17,6 +17,7 @@ pub mod github;
 pub(crate) mod hostile;
 pub mod human;
 pub mod json;
+pub mod ledger;
 mod lines;
 mod plan_words;
 pub mod sarif;

@@ -27,7 +27,7 @@ pub(super) fn meaning(result: &DeploymentResult) -> &'static str {
 }
 
 /// Returns whether all that failed is a hook after the checks, which leaves the release where it is.
-fn stays(result: &DeploymentResult) -> bool {
+pub(super) fn stays(result: &DeploymentResult) -> bool {
     let only_hooks = result.errors.iter().all(|failure| failure.code.starts_with("hook."));
     result.outcome == Outcome::Failed && result.health.is_some() && only_hooks
 }

@@ -10,6 +10,7 @@ mod edges;
 mod entities;
 mod health;
 mod invariants;
+mod job;
 mod measures;
 mod nats;
 mod page_content;
@@ -19,5 +20,7 @@ mod reads;
 mod reports;
 mod restart;
 mod rollback;
+#[path = "../integration/support/mod.rs"]
+mod stand;
 mod support;
 mod tokens;

@@ -184,9 +184,19 @@ impl Server {
 
     /// With these variables, too.
     pub(crate) async fn started(database: Database, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::at(database, "127.0.0.1:0", arguments, variables).await
+    }
+
+    /// At an address that something else knows already.
+    pub(crate) async fn at(
+        database: Database,
+        listen: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = command();
         command.envs(variables.iter().copied());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database", &database.address()]).args(arguments);
+        command.args(["serve", "--listen", listen, "--database", &database.address()]).args(arguments);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log: Log = Log::default();
         let (lines, bell) = (child.stderr.take().unwrap(), Arc::clone(&log));

@@ -52,7 +52,7 @@ pub(in crate::config) fn document(path: &[String], value: Value) -> Value {
             app.entry("type").or_insert_with(|| "docker-compose".into());
         }
     }
-    if document.get("registries").is_some() || document.get("notify").is_some() {
+    if ["registries", "notify", "ledger"].iter().any(|key| document.get(key).is_some()) {
         document["deployments"] = json!({ "shop": { "type": "docker-compose" } });
     }
     document
@@ -267,6 +267,7 @@ pub(in crate::config) fn complete() -> Vec<(&'static str, Value)> {
         "x-any": [1], "deployments": { "shop": app },
         "registries": [{ "server": "ghcr.io", "username": "ci", "password": { "env": "TOKEN" } }],
         "notify": { "slack": { "webhook": { "env": "TOKEN" }, "on": "all" } },
+        "ledger": { "url": "https://ledger.example.com", "token": { "env": "TOKEN" }, "allow_http": false },
     });
     vec![("deployments", deployments), ("environments", json!({ "environments": { "dev": environment } }))]
 }

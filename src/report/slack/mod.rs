@@ -3,7 +3,7 @@
 //! Enter by [`message`], then by [`send`] with something that posts it. Knows nothing of addresses: they are secrets.
 
 mod message;
-mod send;
+pub(super) mod send;
 mod text;
 
 pub use message::{Ended, message};

@@ -109,7 +109,7 @@ impl Unsent {
     }
 }
 
-fn said(words: &str) -> String {
+pub(in crate::report) fn said(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(" {words}") }
 }
 
@@ -156,7 +156,7 @@ fn judged(answer: Answer) -> Result<(), Unsent> {
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110).
-fn wait_of(text: &str, now: Timestamp) -> Option<Duration> {
+pub(in crate::report) fn wait_of(text: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }

@@ -97,6 +97,11 @@ impl Timeline {
         &self.stages
     }
 
+    /// Returns when the run began, on the runner's clock; nothing before its first event.
+    pub fn start(&self) -> Option<Timestamp> {
+        self.start.and_then(|start| Timestamp::from_millisecond(start).ok())
+    }
+
     /// Returns how long the run went on, as far as it was heard of.
     pub fn length_ms(&self) -> u64 {
         let told = self.stages.iter().map(|told| told.began_ms + told.took_ms.unwrap_or(0)).max();

@@ -61,6 +61,8 @@ fn each_input_reaches_the_program_and_only_once() {
         let reached = match *name {
             "environment" | "command" | "args" | "binary" | "plan" => continue,
             "slack-webhook" => "SLACK_WEBHOOK".to_owned(),
+            "ledger-url" => "FFE_LEDGER_URL".to_owned(),
+            "ledger-token" => "FFE_LEDGER_TOKEN".to_owned(),
             "github-token" => "GITHUB_TOKEN".to_owned(),
             name => format!("FFE_DEPLOY_{}", name.replace('-', "_").to_uppercase()),
         };

@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::{ROOT, yaml};
 
-const SHIPPED: [&str; 5] = [
+const SHIPPED: [&str; 6] = [
     ".github/workflows/ci.yml",
     ".github/workflows/deploy.yml",
     ".github/workflows/docker-build-push.yml",
     "examples/workflows/branches.yml",
     "examples/workflows/code-scanning.yml",
+    "examples/workflows/ledger.yml",
 ];
 
 fn page(path: &str) -> String {

@@ -3,7 +3,7 @@
 //! A test begins with [`needs!`], makes a [`Project`] and a [`Host`] (and an [`Sshd`] where the release goes over
 //! SSH), runs the binary with [`Host::run`] and says how that must end with [`Run::exits`]. Everything that is made
 //! here has a name or a directory of its own and is removed on drop. Knows nothing of the crate that it tests.
-#![allow(dead_code, unused_imports, reason = "each test takes from here what it needs")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test takes from here what it needs")]
 
 pub(crate) mod actions;
 pub(crate) mod block_kit;
