@@ -13,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::dispatch::{GITHUB, GitHub, TokenSource, Workflow, api_address};
+use super::import::{self, Import};
 use super::log::{self, LogFiles};
 use super::nats::{Address, AddressError};
 use super::serve::serve;
@@ -37,6 +38,8 @@ enum Verb {
     /// Makes, lists and revokes tokens; the service need not run.
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Takes in what hosts remember of their deployments; the service need not run, and may.
+    Import(Import),
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +132,14 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match arguments.verb {
         Verb::Serve(verb) => run_serve(verb, matches.subcommand_matches("serve")),
+        Verb::Import(verb) => {
+            start_log(LogFormat::Human, None);
+            run(async {
+                let told = import::run(verb).await?;
+                std::io::stdout().write_all(told.as_bytes())?;
+                Ok(())
+            })
+        }
         Verb::Token(verb) => {
             start_log(LogFormat::Human, None);
             run(async {

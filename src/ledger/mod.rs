@@ -8,6 +8,7 @@ mod cli;
 pub mod dispatch;
 pub mod foreign;
 pub mod guard;
+mod import;
 mod log;
 pub mod metrics;
 pub mod nats;

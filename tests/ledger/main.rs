@@ -9,6 +9,7 @@ mod disturbed;
 mod edges;
 mod entities;
 mod health;
+mod import;
 mod invariants;
 mod job;
 mod measures;

@@ -62,6 +62,7 @@ pub struct Changes {
     counts: BTreeMap<(String, &'static str), i64>,
     steps: Vec<Step>,
     events: Vec<(Told, String, Value)>,
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,7 @@ struct Step {
 impl Changes {
     /// Returns changes of this entity's deployments, none yet, which happen at this time (microseconds, UTC).
     pub fn new(entity: Uuid, at: i64) -> Self {
-        Self { entity, at, counts: BTreeMap::new(), steps: Vec::new(), events: Vec::new() }
+        Self { entity, at, counts: BTreeMap::new(), steps: Vec::new(), events: Vec::new(), is_silent: false }
     }
 
     /// Notes that a deployment went from one status to the next; `None` is where a new one comes from.
@@ -102,10 +103,17 @@ impl Changes {
         });
     }
 
+    /// From now on nothing is told to others.
+    pub fn tell_nobody(&mut self) {
+        self.is_silent = true;
+    }
+
     /// Notes an event for others, with the document's fields as its data.
     pub fn tell(&mut self, told: Told, deployment: &str, mut data: Value) {
-        shorten(&mut data);
-        self.events.push((told, deployment.to_owned(), data));
+        if !self.is_silent {
+            shorten(&mut data);
+            self.events.push((told, deployment.to_owned(), data));
+        }
     }
 
     /// Writes them: the last statements before the commit, so that rows that many share are held briefly.

@@ -64,18 +64,50 @@ impl Repeatable for ReportError {
     }
 }
 
+/// When what a report says is written down as happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// A job tells it now.
+    Now,
+    /// It was long ago.
+    Then,
+}
+
+impl When {
+    fn of(self, report: &Report) -> i64 {
+        let ended = report.finished_at.filter(|_| self == Self::Then).map(|time| time.as_microsecond());
+        ended.map_or_else(now, |ended| ended.clamp(0, now()))
+    }
+}
+
 impl Store {
     /// Keeps a report and what follows from it, unless a newer one of the same deployment is known.
     ///
     /// # Errors
     /// When the id is another deployment's, or the database does not answer; nothing was changed.
     pub async fn put_report(&self, id: Uuid, report: &Report, body: &Json) -> Result<Kept, ReportError> {
-        repeated(|| self.put_once(id, report, body)).await
+        repeated(|| self.put_once(id, report, body, When::Now)).await
     }
 
-    async fn put_once(&self, id: Uuid, report: &Report, body: &Json) -> Result<Kept, ReportError> {
+    /// As [`Store::put_report`], of a deployment that has long ended: all that is written happened then, and nothing is told
+    /// to others.
+    ///
+    /// # Errors
+    /// As [`Store::put_report`].
+    pub async fn import_report(&self, id: Uuid, report: &Report) -> Result<Kept, ReportError> {
+        let body = Json::of(report).map_err(StoreError::of_column(0))?;
+        repeated(|| self.put_once(id, report, &body, When::Then)).await
+    }
+
+    async fn put_once(
+        &self,
+        id: Uuid,
+        report: &Report,
+        body: &Json,
+        when: When,
+    ) -> Result<Kept, ReportError> {
         let mut transaction = self.begin().await?;
-        let at = now();
+        let at = when.of(report);
         let entity = entity_of(&mut transaction, report, at).await?;
         let known = sequence_of(&mut transaction, id).await?;
         let before = find(&mut transaction, id).await?;
@@ -94,6 +126,9 @@ impl Store {
         }
         let entity_id = entity.entity_id.parse().map_err(StoreError::of_column(0))?;
         let mut changes = Changes::new(entity_id, at);
+        if when == When::Then {
+            changes.tell_nobody();
+        }
         let applying = Applying { report, entity: &entity, at };
         let deployment = applying.apply(&mut transaction, &mut changes, id, before.clone()).await?;
         keep(&mut transaction, id, &applying, body).await?;
