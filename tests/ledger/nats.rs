@@ -10,8 +10,11 @@ use async_nats::ServerAddr;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{self, Context};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -420,6 +423,59 @@ async fn the_permissions_of_the_manual_are_enough_and_missing_ones_are_named() {
     let less = Server::started(Database::sqlite(), &[], &[("FFE_LEDGER_NATS", &as_user("less"))]).await;
     let line = less.wait_for_line("NATS did not answer when it was asked to look at the stream");
     assert!(line.contains("`$JS.API.>`"), "{line}");
+}
+
+/// A JWT as NATS has it, signed by one key about another (NATS' JWT, version 2).
+fn jwt(signer: &KeyPair, subject: &KeyPair, about: &Value) -> String {
+    let claims = json!({"jti": "test", "iat": 1, "iss": signer.public_key(), "sub": subject.public_key(), "name": "test", "nats": about});
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&json!({"typ": "JWT", "alg": "ed25519-nkey"})), part(&claims));
+    let signature = URL_SAFE_NO_PAD.encode(signer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_credentials_is_read_at_each_connection() {
+    let (operator, system, account, user) =
+        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
+    let all = json!({"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1});
+    let of_account = json!({"type": "account", "version": 2, "limits": all});
+    let of_system = json!({"type": "account", "version": 2, "limits": {"subs": -1, "data": -1, "payload": -1, "conn": -1, "wildcards": true}});
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("nats.conf");
+    let text = format!(
+        "operator: \"{}\"\nsystem_account: {system_key}\nresolver: MEMORY\nresolver_preload {{ {}: \"{}\", {system_key}: \"{}\" }}\n",
+        jwt(&operator, &operator, &json!({"type": "operator", "version": 2})),
+        account.public_key(),
+        jwt(&operator, &account, &of_account),
+        jwt(&operator, &system, &of_system),
+        system_key = system.public_key(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let Some(nats) = Nats::with(&["-js", "-c", config.to_str().unwrap()]).await else { return };
+    let credentials = directory.path().join("ledger.creds");
+    let server = Server::with(
+        Database::sqlite(),
+        &["--nats", &nats.url(), "--nats-credentials", credentials.to_str().unwrap()],
+    )
+    .await;
+    let entity = server.entity("e").await;
+    server.deploy(&entity, "staging").await;
+    server.wait_for_line("could not read the credentials in ");
+    let of_user =
+        json!({"type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1});
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+        jwt(&account, &user, &of_user),
+        user.seed().unwrap(),
+    );
+    // Whole at once: the service may read it at any moment.
+    let whole = directory.path().join("whole");
+    std::fs::write(&whole, text).unwrap();
+    std::fs::rename(whole, credentials).unwrap();
+    server.wait_for_line("events are published to NATS");
+    assert_eq!(lines(&server, &user.seed().unwrap()), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
