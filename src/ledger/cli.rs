@@ -61,6 +61,10 @@ struct Serve {
     /// Longest time from a request to its answer, in seconds.
     #[arg(long, env = "FFE_LEDGER_REQUEST_TIMEOUT_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     request_timeout_s: u64,
+    /// Longest wait for a request on an open connection, and for the whole of its head, in seconds.
+    // Proxies keep theirs for 60 s: who closes first must be they, or a request is sent into a connection that ends.
+    #[arg(long, env = "FFE_LEDGER_IDLE_TIMEOUT_S", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    idle_timeout_s: u64,
     /// How long requests that are under way may still take at the end, in seconds.
     #[arg(long, env = "FFE_LEDGER_GRACE_S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
     grace_s: u64,
@@ -177,6 +181,7 @@ fn run_serve(verb: Serve, matches: Option<&ArgMatches>) -> ExitCode {
         rate_limit: verb.rate_limit,
         body_limit: verb.body_limit_kib as usize * 1024,
         request_timeout: Duration::from_secs(verb.request_timeout_s),
+        idle_timeout: Duration::from_secs(verb.idle_timeout_s),
         grace: Duration::from_secs(verb.grace_s),
         nats,
         github: GitHub {

@@ -16,10 +16,13 @@ const BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.
 /// How long what the database says is told again: many may ask, and it reads a month.
 const FRESH: Duration = Duration::from_secs(15);
 
+/// Methods that are counted by name; anybody can send others, as many as there are words.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// What is counted of requests, and what was last read of deployments.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(String, String, u16), Durations>>,
+    requests: Mutex<BTreeMap<(&'static str, String, u16), Durations>>,
     deployments: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
@@ -33,7 +36,8 @@ struct Durations {
 impl Metrics {
     /// Counts a request of a route; paths that are no route are one.
     pub fn count(&self, method: &str, route: Option<String>, status: u16, took: Duration) {
-        let key = (method.to_owned(), route.unwrap_or_else(|| "none".to_owned()), status);
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
+        let key = (method, route.unwrap_or_else(|| "none".to_owned()), status);
         let seconds = took.as_secs_f64();
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let durations = requests.entry(key).or_default();
@@ -190,6 +194,8 @@ mod tests {
         metrics.count("GET", Some("/a\"b".to_owned()), 200, Duration::from_millis(2));
         metrics.count("GET", Some("/a\"b".to_owned()), 200, Duration::from_secs(60));
         let text = metrics.requests_text();
+        metrics.count("BREW", None, 405, Duration::ZERO);
+        assert!(metrics.requests_text().contains("method=\"other\",route=\"none\",status=\"405\""));
         let labels = "method=\"GET\",route=\"/a\\\"b\",status=\"200\"";
         for (end, count) in [("0.001", 0), ("0.0025", 1), ("10", 1), ("+Inf", 2)] {
             let wanted =

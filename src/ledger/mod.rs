@@ -5,6 +5,7 @@
 
 pub mod api;
 mod cli;
+mod connections;
 pub mod dispatch;
 pub mod foreign;
 pub mod guard;

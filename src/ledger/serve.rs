@@ -16,7 +16,7 @@ use super::nats::{NatsState, Publisher};
 use super::pages::log::Streams;
 use super::pages::session::Sessions;
 use super::store::{Store, StoreError};
-use super::{Ledger, Settings, Shared, api};
+use super::{Ledger, Settings, Shared, api, connections};
 
 /// How often the tokens are read again.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -24,6 +24,9 @@ const REFRESH: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long publishing may take at the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// How long connections to the database may take to be given back at the end.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// Why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +53,9 @@ pub(super) enum ServeError {
     /// Nothing can be kept secret.
     #[error("the kernel gave no random bits; nothing was started")]
     Random(#[source] std::io::Error),
-    /// The listener failed.
+    /// A defect of ours.
     #[error("could not go on listening")]
-    Accept(#[source] std::io::Error),
+    Accept(#[source] tokio::task::JoinError),
 }
 
 /// Serves until SIGTERM or SIGINT, then ends what is under way.
@@ -60,7 +63,7 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     let store = Store::open(database, connections).await?;
     let (end, ending) = watch::channel(false);
     let address = settings.listen;
-    let grace = settings.grace;
+    let (grace, idle) = (settings.grace, settings.idle_timeout);
     let guard = Guard::new(!address.ip().is_loopback(), settings.rate_limit);
     let tokens = store.tokens().await?;
     if !address.ip().is_loopback() && tokens.iter().all(|token| token.revoked_at.is_some()) {
@@ -95,12 +98,10 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
     tokio::spawn(refresh_tokens(Arc::clone(&ledger)));
     tokio::spawn(sequence_events(Arc::clone(&ledger)));
     let publisher = start_publisher(&ledger);
-    // Who fails to sign in is known by the address.
-    let router = api::router(Arc::clone(&ledger)).into_make_service_with_connect_info::<SocketAddr>();
-    let mut server =
-        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(wait).await });
+    let router = api::router(Arc::clone(&ledger));
+    let mut server = tokio::spawn(connections::serve(listener, router, wait, idle));
     tokio::select! {
-        ended = &mut server => return ended.unwrap_or(Ok(())).map_err(ServeError::Accept),
+        ended = &mut server => return ended.map_err(ServeError::Accept),
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -112,7 +113,10 @@ pub(super) async fn serve(database: &str, connections: u32, settings: Settings) 
         server.abort();
     }
     end_publisher(publisher).await;
-    ledger.store.close().await;
+    // What was cut off may wait for a lock in the database, which ends with its connection.
+    if timeout(CLOSE, ledger.store.close()).await.is_err() {
+        tracing::warn!("connections to the database were still in use, and were cut off");
+    }
     tracing::info!("ended");
     Ok(())
 }

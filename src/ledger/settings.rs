@@ -20,6 +20,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// Longest time from a request to its answer.
     pub request_timeout: Duration,
+    /// How long a connection may lie idle, and how long the head of a request may take.
+    pub idle_timeout: Duration,
     /// How long requests that are under way may still take when the service is told to end.
     pub grace: Duration,
     /// NATS that events are published to; without one the outbox is a feed.

@@ -10,6 +10,7 @@ mod edges;
 mod entities;
 mod health;
 mod import;
+mod hostile;
 mod invariants;
 mod job;
 mod measures;

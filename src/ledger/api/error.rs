@@ -119,6 +119,11 @@ impl From<StoreError> for ApiError {
                 "Another change of this entity and environment is under way; nothing was changed: try again",
             )
             .retry_after(1),
+            lost if lost.is_worth_repeating() => {
+                tracing::warn!(error = %lost, "the database was busy for too long");
+                let text = "The database is busy with other changes; nothing was changed: try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(1)
+            }
             other => {
                 let cause = std::error::Error::source(other).map(ToString::to_string);
                 tracing::error!(error = %other, cause, "a request failed");

@@ -11,6 +11,8 @@ use uuid::Uuid;
 use super::error::{ApiError, Problem};
 use crate::ledger::store::Json;
 
+/// How deep a body may be nested: it comes back within lists, and readers of JSON stop at 128, some at 64.
+pub const DEPTH: usize = 60;
 /// How much of a wrong input is repeated in the answer, in bytes of JSON.
 const REPEATED: usize = 1024;
 
@@ -36,6 +38,10 @@ impl<'a> Fields<'a> {
         // Numbers, escapes and depth of what is kept as it came are looked at here.
         let whole: Value =
             serde_json::from_str(text).map_err(|error| not_json(error.column(), &error.to_string()))?;
+        if depth(&whole) > DEPTH {
+            let message = format!("Input should be nested at most {DEPTH} deep");
+            return Err(one("value_error", vec!["body".into()], &message, Value::Null));
+        }
         if !whole.is_object() {
             let message = "Input should be a valid dictionary or object to extract fields from";
             return Err(one("model_attributes_type", vec!["body".into()], message, shown(text)));
@@ -265,6 +271,15 @@ pub fn uuid_of_path(name: &'static str, text: &str) -> Result<Uuid, ApiError> {
         let message = format!("Input should be a valid UUID, {error}");
         one("uuid_parsing", vec!["path".into(), name.into()], &message, shown(&json!(text).to_string()))
     })
+}
+
+/// Returns how deep a value is nested; what was read is at most 128 deep.
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn one(kind: &'static str, loc: Vec<Value>, message: &str, input: Value) -> ApiError {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::answers::{Failure, WrongId, WrongIdOrBody};
 use super::error::{ApiError, ErrorBody, Problem, json_answer};
 use super::extract::{Body, Id};
-use super::fields::uuid_of_path;
+use super::fields::{DEPTH, depth, uuid_of_path};
 use crate::ledger::Shared;
 use crate::ledger::store::{Deployment, Json, ReportError, time_text};
 use crate::model::lifecycle::{LAST_LINE, LINE_LENGTH, REPORT_LINES, REPORT_SCHEMA, Report, ReportLine};
@@ -120,7 +120,11 @@ pub(super) async fn one(State(ledger): State<Shared>, Id(id): Id) -> Result<Resp
 }
 
 fn read(body: &[u8]) -> Result<Report, ApiError> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| wrong(None, error.to_string()))?;
+    let mut value: Value = serde_json::from_slice(body).map_err(|error| wrong(None, error.to_string()))?;
+    if depth(&value) > DEPTH {
+        return Err(wrong(None, format!("Input should be nested at most {DEPTH} deep")));
+    }
+    whole(&mut value);
     let report: Report = serde_json::from_value(value).map_err(|error| wrong(None, error.to_string()))?;
     if report.schema != REPORT_SCHEMA {
         let text = format!("Input should be {REPORT_SCHEMA}: this ledger is older than the job, or newer");
@@ -141,6 +145,25 @@ fn read(body: &[u8]) -> Result<Report, ApiError> {
     }
     check_lines(&report.lines)?;
     Ok(report)
+}
+
+/// Makes `1.0` a `1`, as JSON Schema has it, but for the configuration, which is kept as it came.
+fn whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let whole =
+                number.as_f64().filter(|float| !number.is_i64() && !number.is_u64() && float.fract() == 0.0);
+            // Up to here every whole number is one of its own (2^53).
+            if let Some(float) = whole.filter(|float| float.abs() <= 9_007_199_254_740_992.0) {
+                *number = (float as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole),
+        Value::Object(members) => {
+            members.iter_mut().filter(|(name, _)| *name != "config").for_each(|(_, value)| whole(value))
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 fn check_lines(lines: &[ReportLine]) -> Result<(), ApiError> {

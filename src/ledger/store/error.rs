@@ -79,9 +79,12 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(told) => match told.code().as_deref() {
                 // lock_not_available
                 Some("55P03") => Self::Busy,
-                // Shut down, starting up, no more connections (PostgreSQL's classes 57P, 08 and 53300).
-                Some("57P01" | "57P02" | "57P03" | "53300") => Self::Away(error),
-                Some(code) if code.starts_with("08") => Self::Away(error),
+                // No connection, no resources such as room on the disk, told to stop (PostgreSQL's classes 08, 53, 57), and
+                // a replica that is about to become the primary (25006).
+                Some("25006") => Self::Away(error),
+                Some(code) if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+                    Self::Away(error)
+                }
                 _ => Self::Database(error),
             },
             _ => Self::Database(error),
