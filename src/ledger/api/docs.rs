@@ -25,6 +25,9 @@ pub(super) fn finish(document: OpenApi) -> Bytes {
     // What utoipa made of the code is JSON.
     let mut document = serde_json::to_value(document).unwrap_or_default();
     add_report(&mut document);
+    // Tokens are for those ledgers that have some (docs/ledger.md): either way is right.
+    document["components"]["securitySchemes"] = json!({ "bearer": { "type": "http", "scheme": "bearer", "description": "A token of `ffe-ledger token create`" } });
+    document["security"] = json!([{ "bearer": [] }, {}]);
     PAGE.get_or_init(|| rendered(&document));
     Bytes::from(document.to_string())
 }
