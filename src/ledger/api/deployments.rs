@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::{Failure, NoDeployment, NoEntity, WrongBody, WrongId, WrongIdOrBody, WrongQuery};
-use super::error::{ApiError, ErrorBody, json_answer};
+use super::error::{ApiError, ErrorBody, json_answer, json_answer_of};
 use super::extract::{Body, Id};
 use super::fields::{Fields, Query, uuid_of_path};
 use crate::ledger::Shared;
@@ -18,6 +18,8 @@ use crate::ledger::store::{Create, Deployment, DeploymentFilter, DeploymentPage,
 pub(super) const ENVIRONMENTS: [&str; 4] = ["development", "staging", "production", "testing"];
 /// Highest page that can be asked for: its offset fits the database's numbers.
 const PAGES: i64 = 1_000_000_000;
+/// Room for most deployments as JSON, in bytes.
+const ROOM: usize = 1024;
 
 /// A deployment that is asked for (R004-10).
 #[derive(ToSchema)]
@@ -175,7 +177,7 @@ fn page_of(mut query: Query, entity: Option<uuid::Uuid>) -> Result<(DeploymentFi
 
 fn answer_page(found: DeploymentPage, page: i64, page_size: i64) -> Response {
     let list = DeploymentList { deployments: found.deployments, total: found.total, page, page_size };
-    json_answer(StatusCode::OK, &list)
+    json_answer_of(ROOM + list.deployments.len() * ROOM, StatusCode::OK, &list)
 }
 
 /// Returns a deployment.

@@ -96,7 +96,12 @@ const BODY: usize = 4096;
 
 /// Returns an answer with this body as JSON.
 pub fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
-    let mut bytes = Vec::with_capacity(BODY);
+    json_answer_of(BODY, status, body)
+}
+
+/// The same for a body of about so many bytes, which is not copied while it grows.
+pub(super) fn json_answer_of(room: usize, status: StatusCode, body: &impl Serialize) -> Response {
+    let mut bytes = Vec::with_capacity(room);
     match serde_json::to_writer(&mut bytes, body).map(|()| bytes.shrink_to_fit()) {
         Ok(()) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
         Err(error) => {

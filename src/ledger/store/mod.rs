@@ -12,6 +12,7 @@ mod create;
 mod deployments;
 mod entities;
 mod error;
+mod held;
 mod lifecycle;
 mod lines;
 mod lookups;

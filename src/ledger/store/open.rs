@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions, Connection, Database, Executor};
 use tokio::sync::Notify;
 
+use super::held::Held;
 use super::lookups::Lookups;
 use super::migrate::migrate;
 use super::reader::Reader;
@@ -52,7 +53,8 @@ impl Store {
             Kind::Postgres => {
                 let options: PgConnectOptions = url.parse().map_err(|_| StoreError::Address)?;
                 let most = connections - writers - readers;
-                Reader::Postgres(pool_options(most).connect_lazy_with(options.disable_statement_logging()))
+                let pool = pool_options(most).connect_lazy_with(options.disable_statement_logging());
+                Reader::Postgres(Held::new(pool, ACQUIRE, IDLE))
             }
         };
         let turns = Turns::default();

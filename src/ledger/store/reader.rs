@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use sqlx::query::Query;
-use sqlx::{AnyPool, AssertSqlSafe, Database, Encode, PgPool, Type};
+use sqlx::{AnyPool, AssertSqlSafe, Database, Encode, Type};
 
 use super::StoreError;
+use super::held::Held;
 use super::rows::Columns;
 
 /// Connections for looking.
@@ -14,7 +15,7 @@ pub(super) enum Reader {
     /// Of SQLite, which are in this process.
     Any(AnyPool),
     /// Of PostgreSQL.
-    Postgres(PgPool),
+    Postgres(Held),
 }
 
 impl Reader {
@@ -31,8 +32,11 @@ impl Reader {
             Self::Any(pool) => {
                 bound(sqlx::query(text), values).fetch_all(pool).await?.iter().map(|row| make(row)).collect()
             }
-            Self::Postgres(pool) => {
-                bound(sqlx::query(text), values).fetch_all(pool).await?.iter().map(|row| make(row)).collect()
+            Self::Postgres(held) => {
+                let mut lent = held.lend().await?;
+                let rows = bound(sqlx::query(text), values).fetch_all(lent.connection()).await?;
+                lent.give_back();
+                rows.iter().map(|row| make(row)).collect()
             }
         }
     }
@@ -41,7 +45,7 @@ impl Reader {
     pub(super) async fn close(&self) {
         match self {
             Self::Any(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(held) => held.close().await,
         }
     }
 }
