@@ -13,6 +13,7 @@ mod import;
 mod hostile;
 mod invariants;
 mod job;
+mod many;
 mod measures;
 mod nats;
 mod page_content;

@@ -98,8 +98,8 @@ impl Store {
             return Ok(None);
         }
         let more = format!(", ({}), {}", filter.total_text(), filter.is_entity_there_text());
-        let text = page_text(filter, &more, Way::FromTheFront);
-        let rows = self.reader.rows(text, &filter.values(&[page_size, skipped]), near).await?;
+        let text = page_text(filter, &more, Way::FromTheFront, page_size);
+        let rows = self.reader.rows(text, &filter.values(&[skipped]), near).await?;
         let Some(Near { total, is_entity_there, .. }) = rows.first() else { return Ok(None) };
         let (total, is_entity_there) = (*total, *is_entity_there);
         let deployments = rows.into_iter().map(|row| row.deployment).collect();
@@ -120,8 +120,8 @@ impl Store {
         let length = page_size.min(total - skipped);
         let way = if skipped > total / 2 { Way::FromTheEnd } else { Way::FromTheFront };
         let offset = if way == Way::FromTheEnd { total - skipped - length } else { skipped };
-        let text = page_text(filter, "", way);
-        let mut deployments = self.reader.rows(text, &filter.values(&[length, offset]), deployment).await?;
+        let text = page_text(filter, "", way, length);
+        let mut deployments = self.reader.rows(text, &filter.values(&[offset]), deployment).await?;
         if way == Way::FromTheEnd {
             deployments.reverse();
         }
@@ -150,16 +150,16 @@ enum Way {
     FromTheEnd,
 }
 
-/// Ids come from an index alone; only the rows of the page are read.
-fn page_text(filter: &DeploymentFilter, more: &str, way: Way) -> String {
+/// Ids come from an index alone; only the rows of the page are read. The length of a page stands in the text: of one that it
+/// is told later PostgreSQL expects a tenth of all rows, and would rather read them all than plan anew each time.
+fn page_text(filter: &DeploymentFilter, more: &str, way: Way, length: i64) -> String {
     let way = if way == Way::FromTheEnd { "ASC" } else { "DESC" };
     let wanted = filter.wanted();
     let next = wanted.len() + 1;
     let condition = if wanted.is_empty() { String::new() } else { format!(" WHERE {}", equal(&wanted, 1)) };
     format!(
         "SELECT {DEPLOYMENT}{more} FROM (SELECT id FROM deployments{condition} ORDER BY deployed_at {way}, id {way} \
-         LIMIT ${next} OFFSET ${}) page JOIN deployments d ON d.id = page.id ORDER BY d.deployed_at {way}, d.id {way}",
-        next + 1,
+         LIMIT {length} OFFSET ${next}) page JOIN deployments d ON d.id = page.id ORDER BY d.deployed_at {way}, d.id {way}",
     )
 }
 
@@ -217,5 +217,50 @@ impl DeploymentFilter {
             }
             None => "CAST(0 AS BIGINT)",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::ledger::store::rows::get;
+
+    /// How SQLite would go about a statement.
+    async fn plan(store: &Store, text: &str) -> Vec<String> {
+        let text = format!("EXPLAIN QUERY PLAN {text}");
+        let rows = sqlx::query(AssertSqlSafe(text)).fetch_all(store.read()).await.unwrap();
+        rows.iter().map(|row| get(row, 3).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_list_of_deployments_goes_along_an_index_that_has_its_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("l.db").to_str().unwrap(), 3).await.unwrap();
+        for number in 0..8 {
+            let filter = DeploymentFilter {
+                entity: (number & 1 > 0).then(Uuid::new_v4),
+                environment: (number & 2 > 0).then(|| "staging".to_owned()),
+                status: (number & 4 > 0).then(|| "active".to_owned()),
+            };
+            for way in [Way::FromTheFront, Way::FromTheEnd] {
+                let plan = plan(&store, &page_text(&filter, "", way, 20)).await;
+                assert!(
+                    plan.iter().any(|line| line.contains("deployments USING COVERING INDEX")),
+                    "{filter:?}: {plan:?}"
+                );
+                // The page itself is sorted again, nothing else.
+                assert!(
+                    plan.iter().filter(|line| line.contains("TEMP B-TREE")).count() <= 1,
+                    "{filter:?}: {plan:?}"
+                );
+                assert!(
+                    !plan.iter().any(|line| line.starts_with("SCAN deployments") && !line.contains("INDEX")),
+                    "{plan:?}"
+                );
+            }
+        }
+        store.close().await;
     }
 }
