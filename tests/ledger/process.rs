@@ -66,3 +66,23 @@ async fn log_files_have_each_request_once_and_nobody_else_reads_them() {
             .contains("could not make the log file /dev/null/logs/app_development.log")
     );
 }
+
+#[test]
+fn the_unit_for_systemd_is_understood_and_leaves_the_service_little_to_do() {
+    let text = include_str!("../../examples/ledger/ffe-ledger.service");
+    let program = "/usr/local/bin/ffe-ledger";
+    assert!(text.contains(program));
+    let directory = tempfile::tempdir().unwrap();
+    let unit = directory.path().join("ffe-ledger.service");
+    std::fs::write(&unit, text.replace(program, env!("CARGO_BIN_EXE_ffe-ledger"))).unwrap();
+    for asked in [&["verify", "--man=no"][..], &["security", "--offline=yes", "--threshold=20", "--no-pager"]]
+    {
+        let Ok(told) = std::process::Command::new("systemd-analyze").args(asked).arg(&unit).output() else {
+            eprintln!("SKIPPED: no systemd-analyze here");
+            return;
+        };
+        let words =
+            format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        assert!(told.status.success() && !words.contains("Unknown"), "{words}");
+    }
+}
