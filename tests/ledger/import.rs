@@ -81,11 +81,11 @@ on_both! {
         let seen: Vec<_> = found.iter().map(|one| (one["version"].as_str().unwrap(), one["status"].as_str().unwrap())).collect();
         assert_eq!(seen, [("1.0.0", "inactive"), ("2.0.0", "rolled_back"), ("3.0.0", "rolled_back"), ("1.0.0", "active")]);
         assert!(found[0]["deployment_id"].as_str().unwrap().starts_with("00000001-"));
-        assert_eq!((&found[0]["deployed_at"], &found[0]["deployment_duration_seconds"]), (&json!("2026-01-01T06:40:00Z"), &json!(90)));
-        assert_eq!((&found[0]["created_at"], &found[0]["deployed_by"]), (&json!("2026-01-01T06:40:00Z"), &json!("ada")));
-        assert_eq!((&found[1]["rolled_back_at"], &found[1]["rolled_back_by"]), (&json!("2026-01-04T06:40:00Z"), &json!("bob")));
+        assert_eq!((&found[0]["deployed_at"], &found[0]["deployment_duration_seconds"]), (&json!("2026-01-01T06:40:00.000000Z"), &json!(90)));
+        assert_eq!((&found[0]["created_at"], &found[0]["deployed_by"]), (&json!("2026-01-01T06:40:00.000000Z"), &json!("ada")));
+        assert_eq!((&found[1]["rolled_back_at"], &found[1]["rolled_back_by"]), (&json!("2026-01-04T06:40:00.000000Z"), &json!("bob")));
         assert_eq!(found[1]["rollback_reason"], "slow");
-        assert_eq!(found[2]["rolled_back_at"], "2026-01-03T06:40:00Z");
+        assert_eq!(found[2]["rolled_back_at"], "2026-01-03T06:40:00.000000Z");
         assert_eq!(server.get("/api/v1/events").await.expect(200)["events"], json!([]), "it is long ago");
         let told = said(&import(server, &["-"], &text));
         assert!(told.ends_with("0 imported, 4 known already, 2 of no deployment\n"), "{told}");
