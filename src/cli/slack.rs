@@ -11,8 +11,9 @@ use crate::config::Slack;
 use crate::event::DeploymentResult;
 use crate::host::http;
 use crate::model::{Action, Outcome};
+use crate::report::delivery::{self, Answer, Limit};
 use crate::report::diagnostics;
-use crate::report::slack::{self, Answer, Ended, Limit, Unsent};
+use crate::report::slack::{self, Ended};
 
 /// Longest wait for a connection, of the 10 s that all takes.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -36,11 +37,10 @@ pub(super) async fn tell(channel: &Slack, ended: &Ended<'_>) -> Result<bool, Str
     let (client, address) = (client()?, address(webhook.reveal())?);
     let message = slack::message(ended).to_string();
     let sent = tokio::select! {
-        sent = slack::send(|| post(&client, &address, &message), limit) => sent,
+        sent = delivery::send(|| post(&client, &address, &message), slack::judged, limit) => sent,
         () = stopped() => return Err("the job was stopped meanwhile".to_owned()),
     };
-    let reason = |why: Unsent| why.hint().map_or_else(|| why.to_string(), |hint| format!("{why}; {hint}"));
-    sent.map(|()| true).map_err(reason)
+    sent.map(|()| true).map_err(|why| why.with_hint(slack::hint(&why)))
 }
 
 /// Whether the job is being cancelled, and will be killed soon: also when the host did not acknowledge it.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::event::{Event, EventKind, Sink};
 
 pub mod console;
+pub mod delivery;
 pub mod diagnostics;
 mod ending;
 pub mod event_log;

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::config::Ledger;
 use crate::host::http;
+use crate::report::delivery::Answer;
 use crate::report::diagnostics;
-use crate::report::ledger::Answer;
 use crate::text::Secret;
 
 /// Longest wait for a connection, and for an answer.

@@ -17,9 +17,8 @@ use crate::event::DeploymentResult;
 use crate::model::lifecycle::{DeploymentStatus, Report, ReportStatus};
 use crate::model::reported::{EndOf, sequence_at};
 use crate::model::{ErrorKind, FailureReport, Outcome};
-use crate::report::ledger::{
-    Answer, Kept, Known, Letter, Limit, Listener, Recovered, Shared, Unsent, judged, send,
-};
+use crate::report::delivery::{Answer, Limit, Unsent, send};
+use crate::report::ledger::{Kept, Known, Letter, Listener, Recovered, Shared, hint, judged, strange};
 
 /// Shortest time between two reports: the ledger takes 100 requests a minute of one token.
 const GAP: Duration = Duration::from_secs(2);
@@ -138,14 +137,14 @@ impl Courier {
 
 /// Returns why it was not told, and what to do.
 pub(super) fn said(why: &Unsent) -> String {
-    why.hint().map_or_else(|| why.to_string(), |hint| format!("{why}; {hint}"))
+    why.with_hint(hint(why))
 }
 
 /// Tells the last report, and the lines that wait, until nothing does.
 async fn tell_end(api: &Api, shared: &Shared, progress: &mut Progress, limit: Limit) -> Result<(), Unsent> {
     loop {
         let Some((letter, body)) = say(shared, progress.sequence) else { return Ok(()) };
-        let kept = send(|| api.put(letter.id, body.clone()), limit).await?;
+        let kept = send(|| api.put(letter.id, body.clone()), judged, limit).await?;
         if !take_in(shared, progress, &letter, &kept) && !kept.is_open() {
             // Somebody else has told the end.
             return Ok(());
@@ -179,7 +178,7 @@ async fn close(api: &Api, ended: &Recovered, limit: Limit) -> Result<(), Unsent>
     let Standing::Open(known, sequence) = look_up(api, ended.id, limit).await? else { return Ok(()) };
     let letter = Letter { id: ended.id, report: closed(*known, sequence, ended) };
     let body = letter.body(&crate::text::Redactor::default()).unwrap_or_default();
-    send(|| api.put(letter.id, body.clone()), limit).await.map(drop)
+    send(|| api.put(letter.id, body.clone()), judged, limit).await.map(drop)
 }
 
 /// What the ledger knows of a deployment.
@@ -200,7 +199,6 @@ pub(super) async fn look_up(api: &Api, id: Uuid, limit: Limit) -> Result<Standin
 }
 
 fn standing(found: &Answer) -> Result<Standing, Unsent> {
-    let strange = || Unsent::Strange { words: String::new() };
     let value: Option<Value> = serde_json::from_str(&found.body).ok();
     match (found.status, value) {
         // A ledger says so in its own words: anything may stand at a wrong address.

@@ -22,8 +22,9 @@ use crate::model::{
     AppName, DeploymentId, EnvironmentName, ErrorKind, Exit, FailureReport, HISTORY_SCHEMA, HistoryEntry,
     HistoryRecord, HistoryStats, ListedRunning, Outcome, RunningAnswer,
 };
+use crate::report::delivery::Unsent;
 use crate::report::human;
-use crate::report::ledger::{Unsent, judged};
+use crate::report::ledger::{judged, strange};
 use crate::text::harmless;
 
 /// Most that a page has (R004's own limit), and most pages that are read.
@@ -177,11 +178,10 @@ async fn pages<P: DeserializeOwned, T>(
         let answered =
             answered.and_then(|answered| answered.map_err(Unsent::Away)).map_err(|why| unread(&why))?;
         if answered.status != 200 {
-            let why = judged(&answered).err().unwrap_or(Unsent::Strange { words: String::new() });
+            let why = judged(&answered).err().unwrap_or_else(strange);
             return Err(unread(&why));
         }
-        let read = serde_json::from_str(&answered.body)
-            .map_err(|_| unread(&Unsent::Strange { words: String::new() }))?;
+        let read = serde_json::from_str(&answered.body).map_err(|_| unread(&strange()))?;
         let some = items(read);
         let is_last = some.len() < PAGE;
         found.extend(some);

@@ -18,7 +18,8 @@ use crate::config::{self, Inputs, Ledger};
 use crate::model::lifecycle::{Report, ReportStatus};
 use crate::model::reported::ledger_id;
 use crate::model::{Action, ErrorKind, Exit, FailureReport, HistoryEntry};
-use crate::report::ledger::{Letter, Limit, Unsent, in_portions, send};
+use crate::report::delivery::{Limit, Unsent, send};
+use crate::report::ledger::{Letter, in_portions, judged};
 use crate::report::{event_log, words};
 use crate::text::{Redactor, harmless};
 
@@ -229,7 +230,7 @@ impl Sync {
         loop {
             // Both an event log and a file of ours are without secrets already.
             let body = letter.body(&Redactor::default()).unwrap_or_default();
-            let kept = send(|| self.api.put(letter.id, body.clone()), PATIENT).await?;
+            let kept = send(|| self.api.put(letter.id, body.clone()), judged, PATIENT).await?;
             *raise = kept.sequence;
             if kept.applied {
                 return Ok(Became::Sent);

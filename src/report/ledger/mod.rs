@@ -1,13 +1,13 @@
 //! The ledger: what it is told of a deployment, folded from the events, and how it gets there.
 //!
 //! Enter by [`Account`], which hears every event and says the report as it stands; [`Listener`] is the reporter that
-//! hears for it. [`send`] delivers what is to be said with something that puts it. The same fold serves a run that goes
+//! hears for it. [`judged`] says what its answers mean. The same fold serves a run that goes
 //! on and an event log that is read later. Knows nothing of addresses, tokens and files.
 
 mod account;
+mod answer;
 mod body;
 mod lines;
-mod send;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +17,7 @@ use super::{ReportError, Reporter};
 use crate::event::Event;
 
 pub use account::{Account, Known, Letter, Recovered, in_portions};
-pub use send::{Answer, Kept, Limit, Unsent, judged, send};
+pub use answer::{Kept, hint, judged, strange};
 
 /// An account that is written by one and read by another, and the bell for what is new in it.
 #[derive(Clone, Default)]

@@ -1,10 +1,10 @@
 //! Slack, by an incoming webhook: what a channel is told of an end, and how it gets there.
 //!
-//! Enter by [`message`], then by [`send`] with something that posts it. Knows nothing of addresses: they are secrets.
+//! Enter by [`message`], then by [`delivery`](super::delivery) with something that posts it, and [`judged`]. Knows nothing of addresses: they are secrets.
 
+mod answer;
 mod message;
-pub(super) mod send;
 mod text;
 
+pub use answer::{hint, judged};
 pub use message::{Ended, message};
-pub use send::{Answer, Limit, Unsent, send};

@@ -1,4 +1,5 @@
-//! Getting a message to Slack: again when it is busy or away, within a limit, and otherwise in words why not.
+//! Getting what is to be said to a service: again while it is busy or away, within a limit, and otherwise in words why
+//! not. What an answer means is the service's own affair ([`send`] takes it).
 
 use std::cell::Cell;
 use std::future::Future;
@@ -14,7 +15,7 @@ use crate::text::{harmless, shortened};
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// Most characters of an answer that are told.
-const SHOWN: usize = 120;
+const SHOWN: usize = 160;
 
 /// How long and how often it is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,41 +27,64 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// What a message may cost: 10 s in all.
+    /// What telling an end may cost: 10 s in all.
     pub const USUAL: Self = Self { time: Duration::from_secs(10), retries: 8 };
     /// What it may cost a job that is being cancelled: GitHub leaves 7.5 s, of which the host has 5.
     pub const CANCELLED: Self = Self { time: Duration::from_secs(2), retries: 0 };
 }
 
-/// What a server said to a message.
+/// What a server said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Status of HTTP.
     pub status: u16,
     /// `Retry-After`, as it came.
     pub retry_after: Option<String>,
-    /// The beginning of the body.
+    /// The body, or its beginning.
     pub body: String,
 }
 
-/// Why a message did not arrive, or may not have.
+impl Answer {
+    /// Returns what the body says, for people: harmless, and not more than fits a line.
+    pub fn words(&self) -> String {
+        shortened(&harmless(self.body.trim()), SHOWN)
+    }
+
+    /// Returns why an answer that does not say yes is none: the server is busy, does not want it, or is another one than
+    /// `service`.
+    pub fn refusal(&self, service: &'static str) -> Unsent {
+        let (status, words) = (self.status, self.words());
+        match status {
+            200..=299 => Unsent::Strange { service, words },
+            408 | 425 | 429 | 500.. => {
+                let wait = self.retry_after.as_deref().and_then(|text| wait_of(text, Timestamp::now()));
+                Unsent::Busy { status, words, wait }
+            }
+            _ => Unsent::Refused { status, words },
+        }
+    }
+}
+
+/// Why something did not arrive, or may not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsent {
-    /// Slack does not want it, and never will.
+    /// The service does not want it, and never will like this.
     #[error("it answered {status}{}", said(words))]
     Refused {
         /// Status of HTTP.
         status: u16,
-        /// What it said: `no_service`, `channel_is_archived`, …
-        words: String,
-    },
-    /// 200, but not with Slack's word.
-    #[error("something else than Slack answered{}", said(words))]
-    Strange {
         /// What it said.
         words: String,
     },
-    /// Slack is busy or broken.
+    /// It succeeded, but not with the service's words.
+    #[error("something else than {service} answered{}", said(words))]
+    Strange {
+        /// Who should have answered.
+        service: &'static str,
+        /// What was said.
+        words: String,
+    },
+    /// It is busy or broken.
     #[error("it answered {status}{}", said(words))]
     Busy {
         /// Status of HTTP.
@@ -79,53 +103,43 @@ pub enum Unsent {
 }
 
 impl Unsent {
-    fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Away(_))
+    /// Whether it may be otherwise in a moment.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Away(_) | Self::Late(_))
     }
 
-    fn wait(&self) -> Option<Duration> {
+    /// Returns how long the service asks to be left alone.
+    pub fn wait(&self) -> Option<Duration> {
         if let Self::Busy { wait, .. } = self { *wait } else { None }
     }
 
-    /// Returns the next step, where there is one: words that Slack documents for webhooks.
-    pub fn hint(&self) -> Option<&'static str> {
-        let (status, words) = match self {
-            Self::Refused { status, words } => (*status, words.as_str()),
-            Self::Strange { .. } => return Some("set the webhook's variable to the address that Slack gave"),
-            Self::Busy { .. } | Self::Away(_) | Self::Late(_) => return None,
-        };
-        match (status, words) {
-            (_, "action_prohibited") => Some("ask an administrator of the workspace to allow the app"),
-            (_, "channel_is_archived") => Some("choose another channel for the webhook"),
-            (_, "invalid_payload" | "no_text") => Some("report it: this program made a bad message"),
-            (404 | 410, _) | (_, "no_service" | "no_team" | "invalid_token" | "channel_not_found") => {
-                Some("make a new webhook, and set its variable to the new address")
-            }
-            (300..=399, _) => {
-                Some("set the webhook's variable to where it leads: a message is never sent on")
-            }
-            _ => None,
-        }
+    /// Returns it for people, with the next step where there is one.
+    pub fn with_hint(&self, hint: Option<&str>) -> String {
+        hint.map_or_else(|| self.to_string(), |hint| format!("{self}; {hint}"))
     }
 }
 
-pub(in crate::report) fn said(words: &str) -> String {
+fn said(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(" {words}") }
 }
 
-/// Sends a message by `post`, which makes one attempt and says in words why there was no answer.
+/// Sends by `put`, which makes one attempt and says in words why there was no answer; `judged` says what an answer means.
 ///
 /// # Errors
 /// Why it did not arrive: the last reason, when there were several.
-pub async fn send<F>(mut post: impl FnMut() -> F, limit: Limit) -> Result<(), Unsent>
+pub async fn send<F, T>(
+    mut put: impl FnMut() -> F,
+    judged: impl Fn(&Answer) -> Result<T, Unsent>,
+    limit: Limit,
+) -> Result<T, Unsent>
 where
     F: Future<Output = Result<Answer, String>>,
 {
     let end = Instant::now() + limit.time;
     let last = Cell::new(None);
     let attempt = || {
-        let posted = post();
-        async { posted.await.map_err(Unsent::Away).and_then(judged) }
+        let sent = put();
+        async { sent.await.map_err(Unsent::Away).and_then(|answer| judged(&answer)) }
     };
     let gaps = ExponentialBuilder::default().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
     let sending = attempt
@@ -140,23 +154,8 @@ where
     sent.unwrap_or_else(|_| Err(last.take().unwrap_or(Unsent::Late(limit.time))))
 }
 
-/// Slack says `ok`, and nothing else, when it has taken a message.
-fn judged(answer: Answer) -> Result<(), Unsent> {
-    let words: String = shortened(&harmless(answer.body.trim()), SHOWN);
-    let status = answer.status;
-    match status {
-        200..=299 if words == "ok" => Ok(()),
-        200..=299 => Err(Unsent::Strange { words }),
-        408 | 429 | 500.. => {
-            let wait = answer.retry_after.as_deref().and_then(|text| wait_of(text, Timestamp::now()));
-            Err(Unsent::Busy { status, words, wait })
-        }
-        _ => Err(Unsent::Refused { status, words }),
-    }
-}
-
 /// `Retry-After`: seconds, or a date (RFC 9110).
-pub(in crate::report) fn wait_of(text: &str, now: Timestamp) -> Option<Duration> {
+fn wait_of(text: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
@@ -176,10 +175,15 @@ mod tests {
         Ok(Answer { status, retry_after: retry_after.map(str::to_owned), body: body.to_owned() })
     }
 
+    fn yes(answer: &Answer) -> Result<(), Unsent> {
+        if answer.body.trim() == "ok" { Ok(()) } else { Err(answer.refusal("the service")) }
+    }
+
     /// Sends to somebody who answers so, and returns how it ended, and what was left unasked.
     async fn sent(answers: &[Result<Answer, String>], limit: Limit) -> (Result<(), Unsent>, usize) {
         let mut left: VecDeque<_> = answers.iter().cloned().collect();
-        let ended = send(|| std::future::ready(left.pop_front().expect("not asked so often")), limit).await;
+        let ask = || std::future::ready(left.pop_front().expect("not asked so often"));
+        let ended = send(ask, yes, limit).await;
         (ended, left.len())
     }
 
@@ -189,21 +193,16 @@ mod tests {
         assert_eq!(sent(&[answer(500, None, ""), ok.clone()], QUICK).await, (Ok(()), 0));
         assert_eq!(sent(&[answer(429, Some("0"), ""), ok.clone()], QUICK).await, (Ok(()), 0));
         assert_eq!(sent(&[Err("connection refused".into()), ok.clone()], QUICK).await, (Ok(()), 0));
-        for (status, body) in [
-            (400, "invalid_payload"),
-            (403, "action_prohibited"),
-            (404, "no_service"),
-            (410, "channel_is_archived"),
-        ] {
-            let (ended, left) = sent(&[answer(status, None, body), ok.clone()], QUICK).await;
+        for status in [400, 401, 403, 404, 409, 410, 413, 422] {
+            let (ended, left) = sent(&[answer(status, None, "no\u{1b}[1m"), ok.clone()], QUICK).await;
             let reason = ended.unwrap_err();
-            assert_eq!((reason.to_string(), left), (format!("it answered {status} {body}"), 1));
-            assert!(reason.hint().is_some(), "{reason}");
+            assert_eq!((reason.to_string(), left), (format!("it answered {status} no"), 1));
+            assert!(!reason.is_passing());
         }
         let (ended, left) = sent(&[answer(302, None, ""), ok.clone()], QUICK).await;
         assert_eq!((ended.unwrap_err().to_string().as_str(), left), ("it answered 302", 1));
         let (ended, left) = sent(&[answer(200, None, "<html>\u{1b}[1m::error::log in"), ok], QUICK).await;
-        let words = "something else than Slack answered <html>::error::log in";
+        let words = "something else than the service answered <html>::error::log in";
         assert_eq!((ended.unwrap_err().to_string().as_str(), left), (words, 1));
     }
 
@@ -228,7 +227,7 @@ mod tests {
         let broken = answer(500, None, "");
         assert_eq!(sent(&[broken.clone(), broken], Limit { retries: 0, ..QUICK }).await.1, 1);
         let silent = Limit { time: Duration::from_millis(50), retries: 0 };
-        let ended = send(std::future::pending::<Result<Answer, String>>, silent).await;
+        let ended = send(std::future::pending::<Result<Answer, String>>, yes, silent).await;
         assert!(matches!(ended, Err(Unsent::Late(_))), "{ended:?}");
     }
 
