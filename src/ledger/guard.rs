@@ -73,6 +73,22 @@ impl Caller {
     }
 }
 
+/// With which token a request was let in, for what outlives it: a stream ends when its token does.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted(Option<i64>);
+
+impl Admitted {
+    /// Returns how somebody was let in; nobody where no token is needed.
+    pub fn of(caller: Option<&Caller>) -> Self {
+        Self(caller.map(|caller| caller.id))
+    }
+
+    /// Returns whether it would be let in again.
+    pub fn still_counts(self, guard: &Guard) -> bool {
+        self.0.map_or_else(|| guard.is_open(), |id| guard.caller(id).is_some())
+    }
+}
+
 /// Why a request is not served.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Denied {

@@ -53,10 +53,13 @@ on_both! {
         let pool = database.open().await;
         let hashes: Vec<String> = sqlx::query_scalar("SELECT hash FROM tokens").fetch_all(&pool).await.unwrap();
         assert!(hashes.len() == 4 && hashes.iter().all(|hash| !hash.contains(&read) && hash.len() == 64));
-        // One that is revoked ends within seconds, without a restart.
+        let stream = server.client().get(server.url("/api/v1/events")).bearer_auth(&read).header("accept", "text/event-stream");
+        let mut stream = stream.send().await.unwrap();
+        // One that is revoked ends within seconds, without a restart, and so do streams that it began.
         let revoked = command().args(["token", "revoke", "r", "--database", &database.address()]).status().unwrap();
         assert!(revoked.success());
         while get(&server, "/api/v1/entities", &read).await.status == 200 {}
+        while stream.chunk().await.unwrap().is_some() {}
         let listed = command().args(["token", "list", "--database", &database.address()]).output().unwrap();
         let listed = String::from_utf8(listed.stdout).unwrap();
         assert!(listed.lines().count() == 5 && !listed.contains(&admin), "{listed}");

@@ -9,7 +9,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use crate::ledger::guard::{Denied, Scope};
+use crate::ledger::guard::{Admitted, Caller, Denied, Scope};
 use crate::ledger::{Shared, foreign, pages};
 
 /// Names a request in its answer and in the log.
@@ -29,7 +29,7 @@ const HEADERS: [(&str, &str); 4] = [
 ];
 
 /// Serves a request with all of it.
-pub(super) async fn around(State(ledger): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn around(State(ledger): State<Shared>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();
@@ -39,7 +39,10 @@ pub(super) async fn around(State(ledger): State<Shared>, request: Request, next:
     let wants_page = pages::wants_page(&request);
     let (caller, denied) = match foreign::check(&ledger, &request).map_err(IntoResponse::into_response) {
         Ok(()) => match admit(&ledger, &request) {
-            Ok(caller) => (caller, None),
+            Ok(caller) => {
+                request.extensions_mut().insert(Admitted::of(caller.as_ref()));
+                (caller.map(|caller| caller.name), None)
+            }
             Err(response) => (None, Some(response)),
         },
         Err(response) => (None, Some(response)),
@@ -79,9 +82,9 @@ pub(super) async fn around(State(ledger): State<Shared>, request: Request, next:
     response
 }
 
-/// Returns the name of who sends a request, when it may; else the answer.
+/// Returns who sends a request, when it may; else the answer.
 #[expect(clippy::result_large_err, reason = "an answer is what it is, and made once")]
-fn admit(ledger: &Shared, request: &Request) -> Result<Option<String>, Response> {
+fn admit(ledger: &Shared, request: &Request) -> Result<Option<Caller>, Response> {
     let Some(scopes) = scopes_of(request.method(), request.uri().path()) else { return Ok(None) };
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = given.and_then(|value| {
@@ -103,7 +106,7 @@ fn admit(ledger: &Shared, request: &Request) -> Result<Option<String>, Response>
         }
     };
     if caller.may(scopes) {
-        return Ok(Some(caller.name));
+        return Ok(Some(caller));
     }
     let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let text = format!("Token `{}` lacks the scope `{}`", caller.name, words.join("` or `"));

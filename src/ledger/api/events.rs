@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use super::answers::{Failure, WrongQuery};
 use super::error::{ApiError, json_answer};
 use super::fields::Query;
 use crate::ledger::Shared;
+use crate::ledger::guard::Admitted;
 use crate::ledger::store::{Json, OutboxEvent};
 
 /// How long a stream waits for a bell before it looks by itself: another process may have written.
@@ -57,6 +58,7 @@ pub(super) struct EventShown {
 ))]
 pub(super) async fn list(
     State(ledger): State<Shared>,
+    Extension(admitted): Extension<Admitted>,
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -68,7 +70,7 @@ pub(super) async fn list(
     if text(header::ACCEPT).is_some_and(|accepted| accepted.contains("text/event-stream")) {
         // What a browser sends when it connects again; what is no number is no place.
         let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
-        let stream = Sse::new(stream(ledger, last.unwrap_or(after)));
+        let stream = Sse::new(stream(ledger, admitted, last.unwrap_or(after)));
         return Ok(stream.keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response());
     }
     let found = ledger.store.events_after(after, limit).await?;
@@ -83,10 +85,11 @@ fn shown(event: OutboxEvent) -> Option<EventShown> {
     Some(EventShown { sequence: event.sequence, subject: event.subject, event: body })
 }
 
-/// Events as they happen, until the service ends or the database does not answer: the client comes again by itself.
-fn stream(ledger: Shared, after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
+/// Events as they happen, until the service or the token ends, or the database does not answer: the client comes again by
+/// itself.
+fn stream(ledger: Shared, admitted: Admitted, after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
     let start = (ledger, after, Vec::<OutboxEvent>::new().into_iter());
-    unfold(start, |(ledger, mut after, mut waiting)| async move {
+    unfold(start, move |(ledger, mut after, mut waiting)| async move {
         loop {
             if let Some(event) = waiting.next() {
                 after = event.sequence;
@@ -94,7 +97,7 @@ fn stream(ledger: Shared, after: i64) -> impl Stream<Item = Result<Event, Infall
                 return Some((Ok(shown), (ledger, after, waiting)));
             }
             let mut ending = ledger.ending.clone();
-            if *ending.borrow() {
+            if *ending.borrow() || !admitted.still_counts(&ledger.guard) {
                 return None;
             }
             let written = ledger.store.written();
