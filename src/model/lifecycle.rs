@@ -93,7 +93,7 @@ pub struct Report {
     /// The environment.
     pub environment: EnvironmentName,
     /// Version that the deployment brings; for a rollback, the one that it goes back to.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 255), extend("pattern" = r"^[^\u0000]*$"))]
     pub version: String,
     /// Id of the deployment, as in the job's events.
     pub deployment_id: DeploymentId,
@@ -108,11 +108,11 @@ pub struct Report {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub finished_at: Option<Timestamp>,
     /// Who asked for it.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 255), extend("pattern" = r"^[^\u0000]*$"))]
     pub deployed_by: String,
     /// How it was deployed: `ci`.
     #[serde(default = "ci")]
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 50), extend("pattern" = r"^[^\u0000]*$"))]
     pub method: String,
     /// Commit of the release.
     #[serde(default)]
